@@ -1,0 +1,1 @@
+"""ramw-fed: six centers learn wrist-bone segmentation and erosion scores together."""

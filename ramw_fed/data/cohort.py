@@ -1,0 +1,70 @@
+"""A cohort: radiographs, and what they are radiographs of."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Literal
+
+from ramw_fed.data.radiograph import Radiograph
+from ramw_fed.errors import CohortError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What ``cohort.toml`` says of a cohort: bones, joints and grades come from here and never from code.
+
+    Attributes:
+        kind: ``"phantom"`` for synthetic images, ``"real"`` for patients'.
+        bones: Names of the mask channels, in order.
+        joints: Names of the scored joints, in order.
+        max_grade: Largest erosion grade; grades run from 0.
+        mirrored_sides: Sides that are mirrored on reading, so that all wrists look alike.
+        overlap_pairs: Pairs of bones whose region of overlap is scored apart.
+        center_names: Name in the files to name of the center (an override table); names not in it stay.
+    """
+
+    kind: Literal["phantom", "real"]
+    bones: tuple[str, ...]
+    joints: tuple[str, ...]
+    max_grade: int = 5
+    mirrored_sides: tuple[str, ...] = ("L",)
+    overlap_pairs: tuple[tuple[str, str], ...] = ()
+    center_names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def overlap_indices(self) -> tuple[tuple[int, int], ...]:
+        """Return the overlap pairs as indices into ``bones``."""
+        return tuple((self.bones.index(first), self.bones.index(second)) for first, second in self.overlap_pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """Radiographs in the order of their names, with their description.
+
+    Attributes:
+        description: What the images show.
+        radiographs: Sorted by name; names are unique.
+        sha256: Hash of all that was read (hex); names the cohort in manifests and caches.
+    """
+
+    description: Description
+    radiographs: tuple[Radiograph, ...]
+    sha256: str
+
+    def __post_init__(self) -> None:
+        """Check that names are sorted and unique."""
+        names = [radiograph.name for radiograph in self.radiographs]
+        if names != sorted(set(names)):
+            raise CohortError("a cohort's radiographs must be sorted by name and their names unique")
+
+    @property
+    def centers(self) -> tuple[str, ...]:
+        """Names of the centers that own a radiograph, sorted."""
+        return tuple(sorted({radiograph.center for radiograph in self.radiographs}))
+
+    def at(self, center: str) -> "Cohort":
+        """Return the part that belongs to ``center``."""
+        return self.keep(radiograph for radiograph in self.radiographs if radiograph.center == center)
+
+    def keep(self, radiographs: Iterable[Radiograph]) -> "Cohort":
+        """Return a cohort of these radiographs under the same description and hash."""
+        return replace(self, radiographs=tuple(sorted(radiographs, key=lambda radiograph: radiograph.name)))

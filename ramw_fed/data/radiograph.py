@@ -1,0 +1,89 @@
+"""One wrist radiograph and what is known of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ramw_fed.errors import CohortError
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+# A radiograph of the published cohorts has under 1 megapixel; a header that promises more than this is a bomb or a mistake.
+MAX_PIXELS = 64_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Radiograph:
+    """One image of one wrist; files are opened only when asked for.
+
+    Attributes:
+        name: Unique in the cohort, ``PPPP_SSSS_L`` in RAM-W600's own tree.
+        patient: Key of the patient; unique across centers.
+        exam: Key of the imaging study, in which both hands may be.
+        side: ``"L"`` or ``"R"``.
+        center: Name of the center that owns the image.
+        image: Image file.
+        masks: ``.npy`` of shape ``(bones, H, W)``, non-zero inside the bone; None without outlines.
+        crops: Joint name to image file of the joint; empty where joints were not cut out.
+        scores: Joint name to Sharp/van der Heijde erosion grade; empty where not scored.
+        boxes: Joint name to ``(x0, y0, x1, y1)`` in pixels of the image; empty where not located.
+        spacing_mm: Height and width of a pixel at the detector; None where not known.
+        mask_split: Split of the segmentation task; None without masks or without a split.
+        score_split: Split of the erosion task; None without scores or without a split.
+    """
+
+    name: str
+    patient: str
+    exam: str
+    side: Literal["L", "R"]
+    center: str
+    image: Path
+    masks: Path | None = None
+    crops: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    scores: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    boxes: Mapping[str, tuple[float, float, float, float]] = field(default_factory=lambda: MappingProxyType({}))
+    spacing_mm: tuple[float, float] | None = None
+    mask_split: Split | None = None
+    score_split: Split | None = None
+
+    def read_image(self) -> NDArray[np.uint8]:
+        """Return the image as ``(H, W)`` uint8; colour images must have equal channels."""
+        return read_grey(self.image)
+
+    def read_masks(self) -> NDArray[np.bool_]:
+        """Return the masks as ``(bones, H, W)`` bool.
+
+        Raises:
+            CohortError: There are none, or the file is not an array of 0 and one other value.
+        """
+        if self.masks is None:
+            raise CohortError("masks wanted, but this radiograph has none; ask `masks is not None` first")
+        array = np.load(self.masks, allow_pickle=False)
+        if array.ndim != 3 or not np.isin(np.unique(array), (0, 1, 255)).all():
+            raise CohortError(f"masks must be (bones, H, W) of 0 and 1, or of 0 and 255; found {array.dtype} of shape {array.shape}")
+        return array > 0
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as ``(H, W)`` uint8, grey or with three equal channels.
+
+    Raises:
+        CohortError: The file is missing, no image, or truly coloured.
+    """
+    array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise CohortError(f"{path.name} cannot be decoded as an image; `ramw-fed cohort check` lists all such files")
+    if array.ndim == 3:
+        if not (array[..., 0] == array[..., 1]).all() or not (array[..., 0] == array[..., 2]).all():
+            raise CohortError(f"{path.name} has colours; a radiograph is grey, or has three equal channels")
+        array = array[..., 0]
+    if array.dtype != np.uint8:
+        raise CohortError(f"{path.name} has {array.dtype} pixels; 8-bit ones are wanted here")
+    return np.ascontiguousarray(array)

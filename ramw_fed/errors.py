@@ -1,0 +1,50 @@
+"""Every error that ramw-fed raises on purpose, as one tree.
+
+```
+RamwFedError            E-RAMW       caught by the command line: one sentence, exit status 1
+├── ConfigError         E-CONFIG     a knob: unknown, out of range, not to be combined
+├── CohortError         E-COHORT     a cohort's files: missing, unreadable, contradictory
+├── UpdateError         E-UPDATE     an update that the coordinator does not accept
+├── FederationError     E-FEDERATION too few centers, an engine that cannot start, a lost connection
+└── RunError            E-RUN        a run folder: not resumable, test split already opened
+```
+
+The text says what was wanted, what was found and what to do. It stays on the machine where it was raised:
+across a center's border goes only the code with an opaque number (`federation/records.py`).
+"""
+
+
+class RamwFedError(Exception):
+    """Anything that ramw-fed refuses."""
+
+    code = "E-RAMW"
+
+
+class ConfigError(RamwFedError, ValueError):
+    """A knob is unknown, out of its range, or cannot be combined with another."""
+
+    code = "E-CONFIG"
+
+
+class CohortError(RamwFedError, ValueError):
+    """A cohort's files are missing, unreadable or contradict each other."""
+
+    code = "E-COHORT"
+
+
+class UpdateError(RamwFedError, ValueError):
+    """A center's update is not what the coordinator asked for."""
+
+    code = "E-UPDATE"
+
+
+class FederationError(RamwFedError, RuntimeError):
+    """The federation cannot go on: too few centers, or an engine that does not start."""
+
+    code = "E-FEDERATION"
+
+
+class RunError(RamwFedError, RuntimeError):
+    """A run folder does not allow what was asked of it."""
+
+    code = "E-RUN"

@@ -1,0 +1,1 @@
+"""Batches to weights at one center; nothing here knows of a federation."""
