@@ -1,15 +1,20 @@
 """One center: its own radiographs, the task, the method. What it knows of the others is the weights it is sent."""
 
+import os
+import time
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from ramw_fed.config import RunConfig
-from ramw_fed.data.cohort import Cohort
+from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.radiograph import Split
+from ramw_fed.learning.training import pick_device, train_round
 from ramw_fed.methods.method import Method, Weights
-from ramw_fed.tasks.task import Sums, Table, Task
+from ramw_fed.seeding import derive_seed
+from ramw_fed.tasks.task import Examples, Sums, Table, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,7 @@ class Update:
         loss: Mean plain loss over the steps, without any correction.
         squared_drift: Squared distance of the parameters from the round's start.
         seconds: Wall time of the training.
-        worker: Process that did it.
+        worker: Number of the process that did it.
     """
 
     center: str
@@ -50,8 +55,19 @@ class Update:
     worker: int
 
 
+def initial_weights(task: Task, description: Description, config: RunConfig) -> dict[str, Tensor]:
+    """Return the seeded weights with which a federation of ``task`` starts."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, task.name, "initial"))
+        network = task.network(description, config.training(task.name))
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
 class Center:
-    """A center that trains and evaluates on its own radiographs only."""
+    """A center that trains and evaluates on its own radiographs only.
+
+    One network a task is built once and reused: building costs more than loading weights.
+    """
 
     def __init__(self, name: str, cohort: Cohort, config: RunConfig, method: Method) -> None:
         """Take the radiographs of ``cohort`` that belong to ``name``."""
@@ -59,22 +75,78 @@ class Center:
         self.cohort = cohort.at(name)
         self.config = config
         self.method = method
+        self.device = pick_device(config.device)
+        self._networks: dict[str, nn.Module] = {}
+        self._examples: dict[tuple[str, Split], Examples] = {}
+
+    @property
+    def description(self) -> Description:
+        """What the center's radiographs show."""
+        return self.cohort.description
 
     def enrol(self, task: Task) -> Enrolment:
         """Return what the center has to train ``task``."""
-        raise NotImplementedError
+        examples = self._read(task, "train")
+        return Enrolment(patients=len(np.unique(examples.patients)), examples=len(examples))
 
     def train(self, task: Task, weights: Weights, round_number: int) -> Update:
         """Train from ``weights`` for one round (counted from 1)."""
-        raise NotImplementedError
+        started = time.perf_counter()
+        config = self.config.training(task.name)
+        network = self._load(task, weights)
+        examples = self._read(task, "train")
+        params = [param for param in network.parameters() if param.requires_grad]
+        log = train_round(
+            network,
+            examples,
+            task.loss(examples, config),
+            config,
+            correction=self.method.correction(params, self.config),
+            key=(self.config.seed, task.name, round_number, self.name),
+            round_number=round_number,
+            device=self.device,
+        )
+        ends = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        return Update(
+            center=self.name,
+            weights={name: tensor for name, tensor in ends.items() if self.method.is_shared(name)},
+            examples=len(examples),
+            steps=log.steps,
+            loss=log.loss,
+            squared_drift=_squared_distance(ends, weights, dict(network.named_parameters())),
+            seconds=time.perf_counter() - started,
+            worker=os.getpid(),
+        )
 
     def validate(self, task: Task, weights: Weights) -> Sums:
-        """Return sums over the validation split, to be added up across centers."""
-        raise NotImplementedError
+        """Return sums over the validation split, to be added up across centers; empty where it has none."""
+        examples = self._read(task, "val")
+        if len(examples) == 0:
+            return {}
+        return task.validate(
+            self._load(task, weights), examples, self.config.training(task.name), self.device
+        )
 
     def measure(self, task: Task, weights: Weights, split: Split) -> Table:
         """Return a row for each radiograph (or joint) of ``split``."""
-        raise NotImplementedError
+        config = self.config.training(task.name)
+        return task.measure(self._load(task, weights), self.cohort, split, config, self.device)
+
+    def _read(self, task: Task, split: Split) -> Examples:
+        if (task.name, split) not in self._examples:
+            config = self.config.training(task.name)
+            self._examples[task.name, split] = task.examples(self.cohort, split, config)
+        return self._examples[task.name, split]
+
+    def _load(self, task: Task, weights: Weights) -> nn.Module:
+        if task.name not in self._networks:
+            with torch.random.fork_rng(devices=[]):
+                network = task.network(self.description, self.config.training(task.name))
+            self._networks[task.name] = network.to(self.device)
+        network = self._networks[task.name]
+        network.load_state_dict(dict(weights))
+        return network
 
 
-__all__ = ["Any", "Center", "Enrolment", "Update"]
+def _squared_distance(ends: Weights, starts: Weights, params: dict[str, nn.Parameter]) -> float:
+    return float(sum((ends[name].double() - starts[name].double()).square().sum() for name in params))

@@ -1,0 +1,30 @@
+"""Rounds of federation in one process and without a network: the reference that every engine must equal."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ramw_fed.center import Center
+from ramw_fed.errors import FederationError
+from ramw_fed.methods.method import Method, Weights
+from ramw_fed.tasks.task import Task
+
+
+def federate(
+    centers: Sequence[Center], method: Method, task: Task, weights: Weights, num_rounds: int
+) -> dict[str, Tensor]:
+    """Return the weights after ``num_rounds`` rounds from ``weights``.
+
+    A center weighs as many as it has patients to train on; one without any takes no part.
+    """
+    shares = {center.name: float(center.enrol(task).patients) for center in centers}
+    taking_part = [center for center in centers if shares[center.name] > 0]
+    if not taking_part:
+        raise FederationError(f"no center has examples to train {task.name}; check the cohort's labels")
+    current = dict(weights)
+    for round_number in range(1, num_rounds + 1):
+        ends = {center.name: center.train(task, current, round_number).weights for center in taking_part}
+        current |= method.aggregate(
+            {name: tensor for name, tensor in current.items() if method.is_shared(name)}, ends, shares
+        )
+    return current
