@@ -1,0 +1,1 @@
+"""Synthetic wrists: anatomy, erosions, imaging styles, rendering."""
