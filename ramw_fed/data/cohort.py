@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from ramw_fed.data.radiograph import Radiograph
 from ramw_fed.errors import CohortError
@@ -33,7 +33,9 @@ class Description:
 
     def overlap_indices(self) -> tuple[tuple[int, int], ...]:
         """Return the overlap pairs as indices into ``bones``."""
-        return tuple((self.bones.index(first), self.bones.index(second)) for first, second in self.overlap_pairs)
+        return tuple(
+            (self.bones.index(first), self.bones.index(second)) for first, second in self.overlap_pairs
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,202 @@
+"""What a run leaves behind, and the one door to the test split.
+
+```
+RUN/
+  config.toml   manifest.json   rounds.jsonl   metrics.json   baselines.json
+  models/<task>.safetensors
+  predictions/<task>.csv        simulation only
+  checkpoints/
+  overlays/
+```
+"""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+from torch import Tensor
+
+from ramw_fed.config import RunConfig, flatten, read_toml, resolve
+from ramw_fed.errors import RunError
+from ramw_fed.learning.weights_file import Card, load_weights, save_weights
+from ramw_fed.tasks.task import Table
+
+_OWN = {"config.toml", "manifest.json", "rounds.jsonl", "metrics.json", "baselines.json", "test-opened.json"}
+_OWN_FOLDERS = {"models", "predictions", "checkpoints", "overlays"}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder with the files of one run; see the module for what is where."""
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls, path: Path, config: RunConfig, *, overwrite: bool = False, resume: bool = False
+    ) -> "RunFolder":
+        """Make the folder for a new run, or open it to resume one.
+
+        Raises:
+            RunError: It holds another run and neither was allowed; or the run to resume was configured otherwise.
+        """
+        folder = cls(path)
+        if resume and folder.config_path.exists():
+            folder._refuse_other(config)
+            return folder
+        if path.exists() and any(path.iterdir()):
+            if not overwrite:
+                raise RunError(
+                    f"{path} is not empty; choose another --out, or --resume or --overwrite what is there"
+                )
+            folder._clear()
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder.config_path, tomli_w.dumps(config.tree()))
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open a finished run.
+
+        Raises:
+            RunError: There is none.
+        """
+        folder = cls(path)
+        if not folder.config_path.exists():
+            raise RunError(
+                f"{path} holds no run (no config.toml); give the folder that `ramw-fed run --out` wrote"
+            )
+        return folder
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.toml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of what resuming needs."""
+        return self.path / "checkpoints"
+
+    def config(self) -> RunConfig:
+        """Return the run's configuration."""
+        return resolve(read_toml(self.config_path))
+
+    def append_round(self, record: Mapping[str, Any]) -> None:
+        """Add a line to ``rounds.jsonl``."""
+        with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, sort_keys=True, allow_nan=False) + "\n")
+
+    def keep_rounds(self, last: int) -> None:
+        """Drop the lines of rounds after ``last``: a killed run may have logged one that it did not save."""
+        kept = [record for record in self.rounds() if record["round"] <= last]
+        lines = "".join(json.dumps(record, sort_keys=True) + "\n" for record in kept)
+        write_atomically(self.path / "rounds.jsonl", lines)
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """Return the lines of ``rounds.jsonl``; a line that a kill cut short is left out."""
+        path = self.path / "rounds.jsonl"
+        records: list[dict[str, Any]] = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return records
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write ``metrics.json``, ``manifest.json`` or ``baselines.json``."""
+        write_atomically(
+            self.path / name, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        )
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read what ``write_json`` wrote.
+
+        Raises:
+            RunError: The run has not come that far.
+        """
+        path = self.path / name
+        if not path.exists():
+            raise RunError(
+                f"{self.path} has no {name}: the run did not finish; `ramw-fed run ... --resume` goes on with it"
+            )
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
+
+    def save_model(self, weights: Mapping[str, Tensor], card: Card) -> None:
+        """Write ``models/<task>.safetensors``."""
+        save_weights(self.path / "models" / f"{card.task}.safetensors", weights, card)
+
+    def load_model(self, task: str) -> tuple[dict[str, Tensor], Card]:
+        """Read a task's weights and card."""
+        return load_weights(self.path / "models" / f"{task}.safetensors")
+
+    def write_predictions(self, task: str, table: Table) -> None:
+        """Write a task's table of measurements as CSV; columns of several numbers are spread."""
+        (self.path / "predictions").mkdir(exist_ok=True)
+        with (self.path / "predictions" / f"{task}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(_rows(table))
+
+    def open_test_split(self, chosen: Mapping[str, str]) -> None:
+        """Open the test split, once.
+
+        Args:
+            chosen: Task to a hash of the weights that were chosen without it. A run that was killed while it measured
+                may ask again with the same weights, which gives the same numbers.
+
+        Raises:
+            RunError: It was opened before.
+        """
+        path = self.path / "test-opened.json"
+        content = json.dumps(dict(chosen), sort_keys=True)
+        if (self.path / "metrics.json").exists() or (
+            path.exists() and path.read_text(encoding="utf-8") != content
+        ):
+            raise RunError(
+                "the test split was opened before: its numbers may have been looked at, so nothing may be chosen and "
+                "measured again in this run; start a new one"
+            )
+        write_atomically(path, content)
+
+    def _refuse_other(self, config: RunConfig) -> None:
+        before, now = flatten(self.config().deciding()), flatten(config.deciding())
+        differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        if differing:
+            lines = ", ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in differing)
+            raise RunError(f"{self.path} cannot be resumed with another configuration: {lines}")
+
+    def _clear(self) -> None:
+        strangers = {entry.name for entry in self.path.iterdir()} - _OWN - _OWN_FOLDERS
+        if strangers:
+            raise RunError(
+                f"{self.path} holds more than a run ({', '.join(sorted(strangers)[:5])}): not overwritten"
+            )
+        for entry in self.path.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write so that a reader, or a run after a kill, sees the old file or the new one."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _rows(table: Table) -> Iterable[list[Any]]:
+    names = list(table)
+    spread = {name: np.asarray(table[name]).reshape(len(table[name]), -1) for name in names}
+    widths = {name: column.shape[1] for name, column in spread.items()}
+    yield [name if widths[name] == 1 else f"{name}_{i}" for name in names for i in range(widths[name])]
+    for row in range(len(table[names[0]]) if names else 0):
+        yield [value for name in names for value in spread[name][row].tolist()]
