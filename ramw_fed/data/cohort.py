@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 from ramw_fed.data.radiograph import Radiograph
@@ -29,13 +28,29 @@ class Description:
     max_grade: int = 5
     mirrored_sides: tuple[str, ...] = ("L",)
     overlap_pairs: tuple[tuple[str, str], ...] = ()
-    center_names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    center_names: Mapping[str, str] = field(default_factory=dict)
 
     def overlap_indices(self) -> tuple[tuple[int, int], ...]:
         """Return the overlap pairs as indices into ``bones``."""
-        return tuple(
-            (self.bones.index(first), self.bones.index(second)) for first, second in self.overlap_pairs
-        )
+        return tuple((self.bones.index(first), self.bones.index(second)) for first, second in self.overlap_pairs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; the centers' own names stay out."""
+        return {
+            "kind": self.kind,
+            "bones": list(self.bones),
+            "joints": list(self.joints),
+            "max_grade": self.max_grade,
+            "mirrored_sides": list(self.mirrored_sides),
+            "overlap_pairs": [list(pair) for pair in self.overlap_pairs],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Description":
+        """Read back what ``to_dict`` returned."""
+        pairs = tuple((first, second) for first, second in values["overlap_pairs"])
+        names = {key: tuple(values[key]) for key in ("bones", "joints", "mirrored_sides")}
+        return cls(kind=values["kind"], max_grade=values["max_grade"], overlap_pairs=pairs, **names)
 
 
 @dataclass(frozen=True, kw_only=True)

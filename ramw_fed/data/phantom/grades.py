@@ -41,8 +41,8 @@ class Wrist:
 def grade(wrists: Sequence[Wrist], prevalence: float, rng: np.random.Generator) -> list[Mapping[str, int]]:
     """Grade all joints of one center, so that a share ``prevalence`` of them is eroded.
 
-    A latent severity, part of it the patient's own, grows from exam to exam; the most severe joints of patients
-    with rheumatoid arthritis get the grades. Ranking makes the share exact and lets no grade fall with time.
+    A latent severity, part of it the patient's own, grows from exam to exam; the most severe joints of
+    patients with rheumatoid arthritis get the grades. Ranking makes the share exact and lets no grade fall.
 
     Args:
         wrists: All wrists of the center.
@@ -71,9 +71,7 @@ def grade(wrists: Sequence[Wrist], prevalence: float, rng: np.random.Generator) 
         ]
     ).reshape(len(wrists), len(JOINTS))
     grades = _by_rank(severity, prevalence)
-    return [
-        MappingProxyType({joint: int(score) for joint, score in zip(JOINTS, row, strict=True)}) for row in grades
-    ]
+    return [{joint: int(score) for joint, score in zip(JOINTS, row, strict=True)} for row in grades]
 
 
 def _by_rank(severity: np.ndarray, prevalence: float) -> np.ndarray:

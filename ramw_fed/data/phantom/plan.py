@@ -5,16 +5,15 @@ same distribution, by the same deck of cards; nothing in the code below then dep
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
 
-from ramw_fed.data.layout import CENTERS
+from ramw_fed.config import PhantomConfig
 from ramw_fed.data.phantom.grades import Wrist, grade
 from ramw_fed.data.radiograph import Split
 from ramw_fed.data.splits import SHARES, deal, portions
-from ramw_fed.errors import ConfigError
 
 # What the dials lead to at 1, by center in the order of CENTERS.
 _QUANTITY = (0.42, 0.24, 0.15, 0.10, 0.06, 0.03)
@@ -31,61 +30,6 @@ _SHARES_OF_EXAMS = (0.10, 0.35, 0.30, 0.25)
 _PLAN = 1  # first number after the seed in every key: which stream of random numbers this is
 
 Card = TypeVar("Card")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhantomConfig:
-    """Knobs of the phantom cohort.
-
-    Attributes:
-        patients: Over all six centers, at least 12.
-        seed: At least 0. Same seed, same bytes.
-        size: Side of the square images in pixels, at least 32; None for 600 or 720 as published.
-        field_of_view: How much of the forearm and hand is seen; 1 as in RAM-W600, more to train for transfer.
-        prevalence: Share of joints with an erosion, over all centers, in (0, 0.4].
-        shift: Dial for the centers' imaging style.
-        label_skew: Dial for the share of scored patients; masks are everywhere.
-        prevalence_skew: Dial for the prevalence of erosions; their mean over the centers stays.
-        quantity_skew: Dial for the number of patients.
-        split: Shares of patients in train, val and test at each center.
-    """
-
-    patients: int = 168
-    seed: int = 0
-    size: int | None = None
-    field_of_view: float = 1.0
-    prevalence: float = 0.12
-    shift: float = 0.5
-    label_skew: float = 0.0
-    prevalence_skew: float = 0.0
-    quantity_skew: float = 0.0
-    split: tuple[float, float, float] = SHARES
-
-    def __post_init__(self) -> None:
-        """Check the ranges, all at once."""
-        faults = []
-        for dial in ("shift", "label_skew", "prevalence_skew", "quantity_skew"):
-            if not 0 <= getattr(self, dial) <= 1:
-                faults.append(f"{dial} must lie in [0, 1], found {getattr(self, dial)!r}")
-        if self.patients < 2 * len(CENTERS):
-            faults.append(f"patients must be at least {2 * len(CENTERS)} (two a center), found {self.patients!r}")
-        if self.seed < 0:
-            faults.append(f"seed must be at least 0, found {self.seed!r}")
-        if self.size is not None and not 32 <= self.size <= 4096:
-            faults.append(f"size must be None or lie in [32, 4096], found {self.size!r}")
-        if not 0.5 <= self.field_of_view <= 3:
-            faults.append(f"field_of_view must lie in [0.5, 3], found {self.field_of_view!r}")
-        if not 0 < self.prevalence <= 0.4:
-            faults.append(f"prevalence must lie in (0, 0.4], found {self.prevalence!r}")
-        if len(self.split) != 3 or not all(share > 0 for share in self.split):
-            faults.append(f"split must be three shares above 0, found {self.split!r}")
-        if faults:
-            raise ConfigError("; ".join(faults))
-
-    def as_table(self) -> Mapping[str, object]:
-        """Return the knobs as a TOML table: no None, tuples as lists."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if v is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,21 +80,22 @@ def plan(config: PhantomConfig) -> tuple[Exposure, ...]:
 
 
 def _patients_per_center(config: PhantomConfig) -> list[int]:
-    equal = 1 / len(CENTERS)
-    shares = [equal + config.quantity_skew * (skewed - equal) for skewed in _QUANTITY]
-    return portions(config.patients, shares, least=min(3, config.patients // len(CENTERS)))
+    skewed = np.array(_QUANTITY[: config.centers])
+    equal = np.full(config.centers, 1 / config.centers)
+    shares = equal + config.quantity_skew * (skewed / skewed.sum() - equal)
+    return portions(config.patients, shares.tolist(), least=min(3, config.patients // config.centers))
 
 
-def prevalences(config: PhantomConfig) -> list[float]:
-    """Prevalence of erosions by center: geometric from equal to skewed, with the mean that was asked for."""
-    skewed = np.power(np.array(_PREVALENCE), config.prevalence_skew)
-    return [float(share) for share in np.minimum(config.prevalence * skewed / skewed.mean(), 0.45)]
+def relative_prevalence(config: PhantomConfig) -> list[float]:
+    """Prevalence by center as a multiple of the mean over centers: geometric from equal to skewed."""
+    skewed = np.power(np.array(_PREVALENCE[: config.centers]), config.prevalence_skew)
+    return [float(share) for share in skewed / skewed.mean()]
 
 
 def _plan_center(config: PhantomConfig, center: int, patients: list[int]) -> list[Exposure]:
     rng = np.random.default_rng([config.seed, _PLAN, center])
-    prevalence = prevalences(config)[center]
-    share_with_ra = min(_SHARE_WITH_RA * np.sqrt(prevalence / config.prevalence), 0.9)
+    relative = relative_prevalence(config)[center]
+    share_with_ra = min(_SHARE_WITH_RA * np.sqrt(relative), 0.9)
     has_arthritis = _deck(rng, len(patients), (share_with_ra, 1 - share_with_ra), (True, False))
     exams = _deck(rng, len(patients), _SHARES_OF_EXAMS, _EXAMS)
     wrists = [
@@ -159,13 +104,13 @@ def _plan_center(config: PhantomConfig, center: int, patients: list[int]) -> lis
         for exam, count in enumerate(hands, start=1)
         for side in (("L", "R") if count == 2 else _one_side(rng))
     ]
-    scores = grade(wrists, prevalence, rng)
-    burden = {patient: 0 for patient in patients}
+    scores = grade(wrists, min(config.prevalence * relative, 0.9), rng)
+    burden = dict.fromkeys(patients, 0)
     for wrist, grades in zip(wrists, scores, strict=True):
         burden[wrist.patient] += sum(score > 0 for score in grades.values())
     tie = dict(zip(patients, rng.permutation(len(patients)), strict=True))
     by_burden = sorted(patients, key=lambda patient: (-burden[patient], tie[patient]))
-    split_of = dict(zip(by_burden, deal(len(patients), config.split, rng), strict=True))
+    split_of = dict(zip(by_burden, deal(len(patients), SHARES, rng), strict=True))
     scored = _scored_patients(config, center, by_burden, split_of, rng)
     share_of_720 = _SHARE_OF_720 + config.shift * (_PREFERS_720[center] - _SHARE_OF_720)
     # One detector format a study, as both hands are exposed together.
@@ -197,7 +142,11 @@ def _deck(rng: np.random.Generator, size: int, shares: Sequence[float], cards: S
 
 
 def _scored_patients(
-    config: PhantomConfig, center: int, by_burden: list[int], split_of: Mapping[int, Split], rng: np.random.Generator
+    config: PhantomConfig,
+    center: int,
+    by_burden: list[int],
+    split_of: Mapping[int, Split],
+    rng: np.random.Generator,
 ) -> set[int]:
     """Patients with published scores: in each split the wanted share, spread evenly over the burden."""
     share = 1 - config.label_skew * (1 - _SCORED[center])

@@ -1,0 +1,113 @@
+"""Who learns, who chooses, who judges: patients to train, val and test."""
+
+import hashlib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ramw_fed.data.radiograph import SPLITS, Radiograph, Split
+
+# The shares of the demo's 28 patients a center: 14, 4 and 10.
+SHARES = (0.5, 0.15, 0.35)
+
+
+def portions(total: int, shares: Sequence[float], least: int = 0) -> list[int]:
+    """Whole numbers that sum to ``total`` and follow ``shares`` by largest remainder, none below ``least``.
+
+    ``least`` gives way where ``total`` does not reach for all.
+
+    >>> portions(28, SHARES), portions(5, (0.9, 0.1, 0.0), least=1), portions(2, SHARES, least=1)
+    ([14, 4, 10], [3, 1, 1], [1, 0, 1])
+    """
+    wanted = [total * share / sum(shares) for share in shares]
+    counts = [int(number) for number in wanted]
+    by_remainder = sorted(range(len(shares)), key=lambda index: counts[index] - wanted[index])
+    for index in by_remainder[: total - sum(counts)]:
+        counts[index] += 1
+    while total >= least * len(counts) and min(counts) < least:
+        counts[counts.index(max(counts))] -= 1
+        counts[counts.index(min(counts))] += 1
+    return counts
+
+
+def deal(num_patients: int, shares: Sequence[float], rng: np.random.Generator) -> list[Split]:
+    """Splits for patients in an order of severity, so that every stretch of that order is shared out evenly.
+
+    Each next patient goes to the split that lags furthest behind its share; a random start keeps the most
+    severe patient from always going to the same one.
+
+    Returns:
+        One split a patient; the totals are ``portions(num_patients, shares, least=1)``.
+    """
+    left = dict(zip(SPLITS, portions(num_patients, shares, least=1), strict=True))
+    phase = dict(zip(SPLITS, rng.uniform(0, 0.5, len(SPLITS)), strict=True))
+    pace = {split: count / max(num_patients, 1) for split, count in left.items()}
+    total = dict(left)
+    dealt: list[Split] = []
+    for turn in range(1, num_patients + 1):
+        open_splits = [split for split in SPLITS if left[split]]
+        lag = {split: pace[split] * turn + phase[split] - (total[split] - left[split]) for split in open_splits}
+        chosen = max(open_splits, key=lambda split: lag[split])
+        left[chosen] -= 1
+        dealt.append(chosen)
+    return dealt
+
+
+def split_by_patient(
+    radiographs: Iterable[Radiograph],
+    *,
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+    same_fold: Iterable[tuple[str, str]] = (),
+) -> tuple[Radiograph, ...]:
+    """Give all radiographs of a patient one split for both tasks, stratified by center, labels and erosions.
+
+    Args:
+        radiographs: Of any number of centers.
+        shares: Of patients in train, val and test.
+        seed: Together with the patients' keys it decides; nothing else does, so that the order does not.
+        same_fold: Pairs of patients who must come together, as owners of one image under two names do.
+    """
+    radiographs = tuple(radiographs)
+    folds = _folds(radiographs, same_fold)
+    members: dict[Hashable, list[Radiograph]] = {}
+    for radiograph in radiographs:
+        members.setdefault(folds[radiograph.patient], []).append(radiograph)
+    by_center: dict[str, list[Hashable]] = {}
+    for fold, images in members.items():
+        by_center.setdefault(min(image.center for image in images), []).append(fold)
+    split_of: dict[Hashable, Split] = {}
+    for center, its_folds in sorted(by_center.items()):
+        rng = np.random.default_rng([seed, *_digest(f"{seed}/{center}")])
+        ordered = sorted(its_folds, key=lambda fold: (_stratum(members[fold]), _digest(f"{seed}/{fold}")))
+        split_of.update(zip(ordered, deal(len(ordered), shares, rng), strict=True))
+    return tuple(_assign(radiograph, split_of[folds[radiograph.patient]]) for radiograph in radiographs)
+
+
+def _assign(radiograph: Radiograph, split: Split) -> Radiograph:
+    return replace(
+        radiograph,
+        mask_split=split if radiograph.masks is not None else None,
+        score_split=split if radiograph.scores else None,
+    )
+
+
+def _stratum(images: Sequence[Radiograph]) -> tuple[bool, bool, int]:
+    scored = any(image.scores for image in images)
+    outlined = any(image.masks is not None for image in images)
+    eroded = sum(grade > 0 for image in images for grade in image.scores.values())
+    return (not scored, not outlined, -eroded)
+
+
+def _folds(radiographs: Iterable[Radiograph], same_fold: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    """Map each patient to the first patient of all that are linked to it."""
+    first = {radiograph.patient: radiograph.patient for radiograph in radiographs}
+    for one, other in same_fold:
+        low, high = sorted((first[one], first[other]))
+        first = {patient: low if fold == high else fold for patient, fold in first.items()}
+    return first
+
+
+def _digest(text: str) -> tuple[int, ...]:
+    return tuple(hashlib.sha256(text.encode()).digest()[:8])
