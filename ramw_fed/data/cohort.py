@@ -52,6 +52,29 @@ class Description:
         names = {key: tuple(values[key]) for key in ("bones", "joints", "mirrored_sides")}
         return cls(kind=values["kind"], max_grade=values["max_grade"], overlap_pairs=pairs, **names)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as TOML and JSON hold it, without the center names: it travels with weights to other centers."""
+        return {
+            "kind": self.kind,
+            "bones": list(self.bones),
+            "joints": list(self.joints),
+            "max_grade": self.max_grade,
+            "mirrored_sides": list(self.mirrored_sides),
+            "overlap_pairs": [list(pair) for pair in self.overlap_pairs],
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "Description":
+        """Read back what ``to_dict`` wrote."""
+        return cls(
+            kind=raw["kind"],
+            bones=tuple(raw["bones"]),
+            joints=tuple(raw["joints"]),
+            max_grade=int(raw["max_grade"]),
+            mirrored_sides=tuple(raw["mirrored_sides"]),
+            overlap_pairs=tuple((first, second) for first, second in raw["overlap_pairs"]),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:

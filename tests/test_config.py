@@ -1,0 +1,83 @@
+"""Knobs: ranges, spelling, what is stronger than what."""
+
+import math
+
+import pytest
+
+from ramw_fed.config import RunConfig, nest, read_overrides, read_toml, resolve
+from ramw_fed.errors import ConfigError
+
+
+@pytest.mark.parametrize("mu", [math.nan, math.inf, -0.1, True, "0.1"])
+def test_a_proximal_mu_that_is_no_finite_number_of_at_least_zero_is_refused(mu: object) -> None:
+    with pytest.raises(ConfigError, match="proximal-mu"):
+        resolve({"proximal-mu": mu})
+
+
+def test_proximal_mu_zero_is_allowed_so_that_fedprox_can_be_held_against_fedavg() -> None:
+    assert resolve({"proximal-mu": 0}).proximal_mu == 0.0
+
+
+def test_all_problems_of_a_table_are_listed_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"seed.*workers"):
+        resolve({"seed": -1, "workers": 0})
+
+
+def test_an_unknown_knob_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'learning-rat'.*learning-rate"):
+        resolve({"learning-rat": 1e-3})
+    with pytest.raises(ConfigError, match=r"'image-size' in \[erosion\]"):
+        resolve({"erosion": {"image-size": 64}})
+
+
+def test_a_knob_on_top_counts_for_all_tasks_that_know_it_and_a_tasks_own_table_is_stronger() -> None:
+    config = resolve({"learning-rate": 1e-3, "image-size": 64, "erosion": {"learning-rate": 2e-3}})
+    assert config.segmentation.learning_rate == 1e-3
+    assert config.erosion.learning_rate == 2e-3
+    assert config.segmentation.image_size == 64
+
+
+def test_an_override_is_stronger_than_a_tasks_own_table() -> None:
+    config = resolve({"erosion": {"learning-rate": 2e-3}}, {"learning-rate": 5e-3})
+    assert config.erosion.learning_rate == 5e-3
+
+
+def test_the_method_may_be_changed_alone_and_drops_the_files_knobs_of_the_other_method() -> None:
+    file = {"method": "fedprox", "proximal-mu": 0.3}
+    assert resolve(file).proximal_mu == 0.3
+    assert resolve(file, {"method": "fedavg"}).proximal_mu is None
+
+
+def test_a_knob_that_the_method_does_not_read_is_refused() -> None:
+    with pytest.raises(ConfigError, match="proximal-mu does nothing under method 'fedavg'"):
+        resolve({}, {"method": "fedavg", "proximal-mu": 0.3})
+
+
+def test_the_flat_form_that_travels_in_messages_gives_the_same_configuration_back() -> None:
+    config = resolve({"tasks": ["erosion"], "erosion": {"norm": "group"}, "phantom": {"patients": 30}})
+    assert resolve(nest(config.flat())) == config
+    assert config.flat()["tasks"] == "erosion"
+    assert all(isinstance(value, bool | int | float | str) for value in config.flat().values())
+
+
+def test_where_a_run_is_computed_does_not_decide_its_numbers() -> None:
+    there = resolve(
+        {}, {"engine": "ray", "workers": 6, "device": "cpu", "cohort": "/data", "out": "elsewhere"}
+    )
+    assert there.deciding() == RunConfig().deciding()
+    assert resolve({}, {"seed": 1}).deciding() != RunConfig().deciding()
+
+
+def test_overrides_are_read_as_toml_and_else_as_text() -> None:
+    read = read_overrides(["proximal-mu=0.1", "tasks=erosion", "mirror=false", "erosion.norm=group"])
+    assert read == {"proximal-mu": 0.1, "tasks": "erosion", "mirror": False, "erosion.norm": "group"}
+    with pytest.raises(ConfigError, match="key=value"):
+        read_overrides(["proximal-mu"])
+
+
+def test_a_missing_and_a_broken_file_are_told_apart(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="no configuration can be read"):
+        read_toml(tmp_path / "absent.toml")
+    (tmp_path / "broken.toml").write_text("a = = 1")
+    with pytest.raises(ConfigError, match="no valid TOML"):
+        read_toml(tmp_path / "broken.toml")
