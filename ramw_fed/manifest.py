@@ -1,0 +1,107 @@
+"""What a run was made with, and what it cost."""
+
+import os
+import platform
+import subprocess
+import threading
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+VERSION = metadata.version("ramw-fed")
+_PACKAGES = ("flwr", "numpy", "opencv-python-headless", "segmentation-models-pytorch", "timm", "torch", "torchvision")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions on which a run's bytes depend."""
+    return {"ramw-fed": VERSION, "python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout that the package runs from, ``-dirty`` where it differs; None outside one."""
+    here = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+class PeakMemory:
+    """Watches the memory of this process and its children while a block runs.
+
+    Where the system tells (Linux), pages that processes share are counted once, by proportional set size: worker
+    processes share their imports.
+    """
+
+    def __init__(self, every_s: float = 0.5) -> None:
+        self.peak_mb = 0.0
+        self._every_s = every_s
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        own = psutil.Process()
+        while True:
+            self.peak_mb = max(self.peak_mb, _memory_mb(own))
+            if self._done.wait(self._every_s):
+                return
+
+
+def _memory_mb(own: psutil.Process) -> float:
+    total = 0
+    for process in (own, *own.children(recursive=True)):
+        try:
+            full = process.memory_full_info()
+            total += getattr(full, "pss", full.rss)
+        except psutil.Error:  # it ended while we asked
+            continue
+    return total / 2**20
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of this process and its children, running and ended."""
+    times = os.times()
+    total = times.user + times.system + times.children_user + times.children_system
+    for child in psutil.Process().children(recursive=True):
+        try:
+            spent = child.cpu_times()
+        except psutil.Error:
+            continue
+        total += spent.user + spent.system
+    return total
+
+
+def workers_of(rounds: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Return which process made each update: ``{"erosion 3": {"HU": 4711}}``."""
+    return {
+        f"{record['task']} {record['round']}": {name: center["worker"] for name, center in record["centers"].items()}
+        for record in rounds
+    }
+
+
+def summarize_seconds(total: float, phases: Mapping[str, float]) -> dict[str, float]:
+    """Return wall seconds, rounded; what is neither training nor evaluation is communication and bookkeeping."""
+    train, evaluate = phases.get("train", 0.0), phases.get("evaluate", 0.0)
+    rest = max(0.0, total - train - evaluate)
+    return {"total": round(total, 2), "train": round(train, 2), "evaluate": round(evaluate, 2), "communicate": round(rest, 2)}

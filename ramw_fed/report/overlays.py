@@ -1,0 +1,59 @@
+"""Bones drawn over the radiograph they were found in."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Masks = NDArray[np.bool_]
+
+# Colours that red-green blind readers tell apart (Okabe and Ito), in OpenCV's order blue, green, red.
+_COLOURS = ((0, 159, 230), (233, 180, 86), (115, 158, 0), (66, 228, 240), (178, 114, 0), (0, 94, 213), (167, 121, 204))
+_TRUTH = (255, 255, 255)
+
+
+def draw_overlay(image: Image, masks: Masks, truth: Masks | None = None, *, least_side: int = 480) -> Image:
+    """Return the image in colour with each bone's outline, enlarged to be readable.
+
+    Args:
+        image: ``(H, W)``.
+        masks: ``(bones, H, W)``, drawn in colours.
+        truth: Same shape, drawn as thin white lines; None where not known.
+        least_side: Pictures smaller than this are enlarged by a whole factor.
+    """
+    factor = max(1, -(-least_side // min(image.shape)))
+    size = (image.shape[1] * factor, image.shape[0] * factor)
+    grey = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    canvas = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    for masks_of, colours, width in ((masks, _COLOURS, 2), (truth, (_TRUTH,), 1)):
+        for bone, mask in enumerate(masks_of if masks_of is not None else ()):
+            large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+            outlines, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(canvas, outlines, -1, colours[bone % len(colours)], width, cv2.LINE_AA)
+    return np.asarray(canvas, dtype=np.uint8)
+
+
+def label(picture: Image, text: str) -> Image:
+    """Return the picture with a line of text in its upper left corner."""
+    labelled = picture.copy()
+    for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(labelled, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
+    return labelled
+
+
+def contact_sheet(pictures: Sequence[Image], columns: int) -> Image:
+    """Return pictures of one size in rows of ``columns``; the last row is filled with black."""
+    blank = np.zeros_like(pictures[0])
+    missing = -len(pictures) % columns
+    filled = [*pictures, *([blank] * missing)]
+    rows = [np.hstack(filled[start : start + columns]) for start in range(0, len(filled), columns)]
+    return np.asarray(np.vstack(rows), dtype=np.uint8)
+
+
+def write_png(path: Path, picture: Image) -> None:
+    """Write a picture; the folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), picture)
