@@ -35,24 +35,6 @@ class Description:
         return tuple((self.bones.index(first), self.bones.index(second)) for first, second in self.overlap_pairs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; the centers' own names stay out."""
-        return {
-            "kind": self.kind,
-            "bones": list(self.bones),
-            "joints": list(self.joints),
-            "max_grade": self.max_grade,
-            "mirrored_sides": list(self.mirrored_sides),
-            "overlap_pairs": [list(pair) for pair in self.overlap_pairs],
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Description":
-        """Read back what ``to_dict`` returned."""
-        pairs = tuple((first, second) for first, second in values["overlap_pairs"])
-        names = {key: tuple(values[key]) for key in ("bones", "joints", "mirrored_sides")}
-        return cls(kind=values["kind"], max_grade=values["max_grade"], overlap_pairs=pairs, **names)
-
-    def to_dict(self) -> dict[str, Any]:
         """Return it as TOML and JSON hold it, without the center names: it travels with weights to other centers."""
         return {
             "kind": self.kind,
@@ -84,11 +66,13 @@ class Cohort:
         description: What the images show.
         radiographs: Sorted by name; names are unique.
         sha256: Hash of all that was read (hex); names the cohort in manifests and caches.
+        left_out: Name of each radiograph that the reader left out, to the reason; all else was kept.
     """
 
     description: Description
     radiographs: tuple[Radiograph, ...]
     sha256: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that names are sorted and unique."""

@@ -1,5 +1,6 @@
 """One wrist radiograph and what is known of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class Radiograph:
         exam: Key of the imaging study, in which both hands may be.
         side: ``"L"`` or ``"R"``.
         center: Name of the center that owns the image.
-        image: Image file.
+        image: Image file; None where only joint crops are known.
         masks: ``.npy`` of shape ``(bones, H, W)``, non-zero inside the bone; None without outlines.
         crops: Joint name to image file of the joint; empty where joints were not cut out.
         scores: Joint name to Sharp/van der Heijde erosion grade; empty where not scored.
@@ -43,7 +44,7 @@ class Radiograph:
     exam: str
     side: Literal["L", "R"]
     center: str
-    image: Path
+    image: Path | None
     masks: Path | None = None
     crops: Mapping[str, Path] = field(default_factory=dict)
     scores: Mapping[str, int] = field(default_factory=dict)
@@ -54,7 +55,24 @@ class Radiograph:
 
     def read_image(self) -> NDArray[np.uint8]:
         """Return the image as ``(H, W)`` uint8; colour images must have equal channels."""
+        if self.image is None:
+            raise CohortError("an image wanted, but of this radiograph only joint crops are known")
         return read_grey(self.image)
+
+    def read_crop(self, joint: str) -> NDArray[np.uint8]:
+        """Return the region of ``joint`` as ``(h, w)`` uint8: its own file, or cut from the image by its box.
+
+        Raises:
+            CohortError: There is neither.
+        """
+        if joint in self.crops:
+            return read_grey(self.crops[joint])
+        if joint not in self.boxes or self.image is None:
+            raise CohortError(f"a crop of {joint!r} wanted, but there is neither a file nor a box in an image")
+        image = self.read_image()
+        x0, y0, x1, y1 = self.boxes[joint]
+        rows = slice(max(math.floor(y0), 0), math.ceil(y1))
+        return np.ascontiguousarray(image[rows, max(math.floor(x0), 0) : math.ceil(x1)])
 
     def read_masks(self) -> NDArray[np.bool_]:
         """Return the masks as ``(bones, H, W)`` bool.
