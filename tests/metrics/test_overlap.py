@@ -54,15 +54,11 @@ def test_an_empty_mask_follows_the_table_and_monai_is_known(truth, predicted, ex
 
 def test_overlap_regions_of_pairs_are_the_pixels_of_both_bones():
     bones = masks("1100", "0110", "0011")
-    np.testing.assert_array_equal(
-        overlap_pair_masks(bones, [(0, 1), (2, 1), (0, 2)]), masks("0100", "0010", "0000")
-    )
+    np.testing.assert_array_equal(overlap_pair_masks(bones, [(0, 1), (2, 1), (0, 2)]), masks("0100", "0010", "0000"))
     assert overlap_pair_masks(bones, []).shape == (0, 1, 4)
 
 
-@pytest.mark.parametrize(
-    "wrong", [np.ones((2, 3, 3), np.uint8), np.ones((3, 3), bool), np.ones((3, 3, 3), bool)]
-)
+@pytest.mark.parametrize("wrong", [np.ones((2, 3, 3), np.uint8), np.ones((3, 3), bool), np.ones((3, 3, 3), bool)])
 def test_masks_of_another_type_or_shape_are_refused(wrong):
     with pytest.raises(RamwFedError, match="masks"):
         dice(wrong, np.ones((2, 3, 3), bool))
