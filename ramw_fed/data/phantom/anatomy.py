@@ -68,7 +68,7 @@ def draw_anatomy(rng: np.random.Generator, *, has_arthritis: bool) -> Anatomy:
         joint_narrowing=float(narrowing),
         osteophytes=float(osteophytes),
         hook=(380 + rng.normal(0, 6), 264 + rng.normal(0, 5), rng.uniform(12, 19), rng.uniform(14, 22)),
-        soft_tissue=float(np.clip(rng.normal(1.0, 0.15), 0.65, 1.45)),
+        soft_tissue=float(np.clip(rng.normal(1.0, 0.08), 0.8, 1.25)),
         calcified_artery=float(rng.uniform(0.03, 0.10)) if rng.random() < 0.05 else 0.0,
         sesamoid_radius=float(rng.uniform(8, 13)),
     )
@@ -79,10 +79,10 @@ def _vary(bone: str, control: Points, rng: np.random.Generator) -> Points:
     is_carpal = not bone.startswith(("Distal", "Metacarpal"))
     near = control[np.abs(control[:, 1] - 300) < 320]
     center = near.mean(axis=0)
-    angle = np.deg2rad(rng.normal(0, 4.0 if is_carpal else 1.5))
+    angle = np.deg2rad(rng.normal(0, 2.0 if is_carpal else 1.0))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    stretch = np.exp(rng.normal(0, 0.06, 2)) if is_carpal else np.exp([rng.normal(0, 0.07), rng.normal(0, 0.03)])
-    shift = rng.normal(0, 4.0, 2) if is_carpal else rng.normal(0, [4.0, 3.0])
+    stretch = np.exp(rng.normal(0, 0.025, 2)) if is_carpal else np.exp([rng.normal(0, 0.07), rng.normal(0, 0.03)])
+    shift = rng.normal(0, 1.8, 2) if is_carpal else rng.normal(0, [2.5, 2.5])
     points = (smooth_outline(control) - center) * stretch
     return np.asarray(points * (1 + _bumps(points, is_carpal, rng)) @ turn.T + center + shift)
 
@@ -94,7 +94,7 @@ def _bumps(points: Points, is_carpal: bool, rng: np.random.Generator) -> Points:
         return np.zeros((len(points), 1))
     around = np.arctan2(points[:, 1], points[:, 0])
     orders = np.arange(2, 6)
-    waves = rng.standard_normal((2, 4)) * 0.030 / np.sqrt(orders - 1)
+    waves = rng.standard_normal((2, 4)) * 0.018 / np.sqrt(orders - 1)
     phase = around[:, None] * orders
     return np.asarray((np.cos(phase) @ waves[0] + np.sin(phase) @ waves[1])[:, None])
 
@@ -103,10 +103,10 @@ class _Bend:
     """A slow smooth deformation of the whole wrist, so that neighbours vary together."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self._waves = rng.uniform(0.3, 1.0, (3, 2)) * rng.choice([-1, 1], (3, 2)) * np.pi / FRAME_SIDE
-        self._phases = rng.uniform(0, 2 * np.pi, 3)
-        self._heights = rng.normal(0, 5.0, (3, 2))
-        self._size = np.exp(rng.normal(0, 0.03, 2))
+        self._waves = rng.uniform(0.5, 2.0, (4, 2)) * rng.choice([-1, 1], (4, 2)) * np.pi / FRAME_SIDE
+        self._phases = rng.uniform(0, 2 * np.pi, 4)
+        self._heights = rng.normal(0, 5.5, (4, 2))
+        self._size = np.exp(rng.normal(0, 0.04, 2))
 
     def __call__(self, points: Points) -> Points:
         near = np.clip(points, -150, 750)

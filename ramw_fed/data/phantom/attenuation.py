@@ -1,16 +1,20 @@
 """Attenuation of one bone: chords through a shell of cortex filled with spongy bone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ramw_fed.data.phantom.erosions import Lesion, fill
+from ramw_fed.data.phantom.erosions import Lesion, erode
 from ramw_fed.data.phantom.outlines import Points
+from ramw_fed.data.phantom.raster import Crop, crop_around, draw_lines, fill, fill_smooth
 from ramw_fed.data.phantom.texture import Field, Spongiosa
 
-_SPONGY = 0.30  # attenuation of spongy bone beside cortex
+_SPONGY = 0.42  # attenuation of spongy bone beside cortex
+_SUBCHONDRAL = 0.10  # extra attenuation towards the edge of short bones and joint ends
+_SUBCHONDRAL_REACH = 0.3  # of the depth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,42 +26,40 @@ class Build:
         cortex_end: Thickness of the cortex near the joint.
         cortex_shaft: Thickness of the cortex along the shaft.
         shaft: Where the shaft begins and is full, as distances from the joint; ``None`` for short bones.
+        joint: ``(2,)``, where the distance along the shaft begins.
         density: Factor on all of it.
         rim: Factor on the cortex.
         trabeculae: Contrast of the spongy texture.
+        crease_width: Width of the lines in which inner edges of the bone show.
     """
 
     depth: float
     cortex_end: float
     cortex_shaft: float
     shaft: tuple[float, float] | None
+    joint: Points
     density: float
     rim: float
     trabeculae: float
+    crease_width: float
 
 
 @dataclass(frozen=True)
 class BoneShadow:
-    """Attenuation and mask ``(h, w)`` of one bone in the crop that begins at ``corner`` (x, y)."""
+    """Attenuation (about 1 in the middle of a dense bone) and mask, both ``(h, w)``, in a crop of the canvas."""
 
-    corner: tuple[int, int]
+    crop: Crop
     attenuation: Field
     mask: NDArray[np.bool_]
-
-    @property
-    def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the crop on the canvas."""
-        (x, y), (h, w) = self.corner, self.mask.shape
-        return slice(y, y + h), slice(x, x + w)
 
 
 def cast_shadow(
     outline: Points,
-    joint: Points,
     build: Build,
     spongiosa: Spongiosa,
-    lesions: list[Lesion],
     *,
+    creases: Sequence[Points] = (),
+    lesions: Sequence[Lesion] = (),
     side: int,
     rng: np.random.Generator,
 ) -> BoneShadow | None:
@@ -65,81 +67,71 @@ def cast_shadow(
 
     Args:
         outline: ``(K, 2)`` in output pixels.
-        joint: ``(2,)``, from which the distance along the shaft is counted.
         build: Thickness and density.
         spongiosa: Texture tiles.
+        creases: Open lines ``(M, 2)`` along which an edge of the bone is seen through it.
         lesions: Erosions to take off.
         side: Side of the canvas.
         rng: Turns and shifts the texture.
     """
-    low = np.clip(np.floor(outline.min(axis=0)).astype(int) - 3, 0, side)
-    high = np.clip(np.ceil(outline.max(axis=0)).astype(int) + 4, 0, side)
-    if (high - low).min() < 2:
+    crop = crop_around(outline, side)
+    if crop is None:
         return None
-    corner, shape = (int(low[0]), int(low[1])), (int(high[1] - low[1]), int(high[0] - low[0]))
-    mask = fill(outline, corner, shape)
-    # A frame of bone outside the canvas, so that the cut end of a shaft gets no cortex.
-    inside = _pad_where_cut(mask, low, high, side)
-    pad = 1
-    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[pad:-pad, pad:-pad] - 0.4
-    distance = np.maximum(distance, 0)
-    texture = _lay_texture(spongiosa, outline, corner, shape, build.shaft is not None, rng)
-    cortex = _cortex(build, joint - corner, outline, shape)
+    mask, coverage = fill(outline, crop), fill_smooth(outline, crop)
+    # Replicating the border keeps the cut end of a shaft from getting a cortex.
+    framed = cv2.copyMakeBorder(mask, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
+    distance = np.maximum(cv2.distanceTransform(framed, cv2.DIST_L2, 5)[2:-2, 2:-2] - 0.4, 0)
+    shaft = _shaft_share(build, crop)
+    texture, slow = _lay_textures(spongiosa, outline, crop, build.shaft is not None, rng)
+    cortex = build.cortex_end * (1 + 0.5 * slow) + (build.cortex_shaft - build.cortex_end) * shaft
+    cortex = np.clip(cortex, 0.3 * build.cortex_end, 0.9 * build.depth)
     outer = _chord(distance, build.depth)
-    inner = _chord(np.maximum(distance - cortex, 0), np.maximum(build.depth - cortex, 1.0))
-    spongy = _SPONGY * inner * np.maximum(1 + 0.22 * build.trabeculae * texture, 0)
-    attenuation = (build.rim * (outer - inner) + spongy) * (build.density / build.depth)
-    attenuation, mask = _erode(attenuation, mask, lesions, corner)
-    return BoneShadow(corner, attenuation.astype(np.float32), mask > 0)
-
-
-def _pad_where_cut(mask: NDArray[np.uint8], low: NDArray[np.int_], high: NDArray[np.int_], side: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE))
+    inner = _chord(np.maximum(distance - cortex, 0), build.depth - cortex)
+    texture *= build.trabeculae * (1 - 0.65 * shaft)
+    spongy = _SPONGY * inner * np.maximum(1 + texture + 0.08 * slow, 0.1)
+    attenuation = (build.rim * (outer - inner) + spongy) / build.depth
+    edge = np.exp(-distance / (_SUBCHONDRAL_REACH * build.depth)) * (mask > 0)
+    attenuation += _SUBCHONDRAL * edge * (1 - shaft) * np.clip(1 + slow, 0, 2)
+    if creases:
+        lines = draw_lines(creases, crop, width=build.crease_width, closed=False)
+        attenuation += 0.22 * build.rim * lines * (mask > 0) * np.clip(1 + 0.6 * slow, 0, 2)
+    attenuation *= build.density * coverage
+    eroded, mask = erode(attenuation, mask, lesions, crop)
+    return BoneShadow(crop, np.asarray(eroded, dtype=np.float32), mask > 0)
 
 
 def _chord(distance: Field, depth: Field | float) -> Field:
-    """Length of the ray through a body whose half-thickness rises as an ellipse from its edge to ``depth``."""
-    away = np.clip(1 - distance / depth, 0, 1)
-    return np.asarray(2 * depth * np.sqrt(1 - away * away), dtype=np.float32)
+    """Length of the ray through a body whose half-thickness rises as a blunt ellipse from its edge to ``depth``."""
+    away = np.maximum(1 - distance / depth, 0)
+    return np.asarray(2 * depth * np.sqrt(1 - away**3), dtype=np.float32)
 
 
-def _cortex(build: Build, joint: Points, outline: Points, shape: tuple[int, int]) -> Field | float:
+def _shaft_share(build: Build, crop: Crop) -> Field | float:
+    """0 near the joint, 1 along the shaft."""
     if build.shaft is None:
-        return build.cortex_end
-    far = outline[np.argmax(np.linalg.norm(outline - outline.mean(axis=0), axis=1))]
-    axis = outline.mean(axis=0) - (joint + (outline.mean(axis=0) - outline.mean(axis=0)))
-    del far
-    rows = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(joint[1])
-    columns = np.arange(shape[1], dtype=np.float32)[None, :] - np.float32(joint[0])
-    along = np.sqrt(rows**2 + columns**2)
-    del axis
+        return 0.0
+    rows = np.arange(crop.height, dtype=np.float32)[:, None] + np.float32(crop.y - build.joint[1])
+    columns = np.arange(crop.width, dtype=np.float32)[None, :] + np.float32(crop.x - build.joint[0])
     start, full = build.shaft
-    share = np.clip((along - start) / (full - start), 0, 1)
-    share = share * share * (3 - 2 * share)
-    return np.asarray(build.cortex_end + (build.cortex_shaft - build.cortex_end) * share, dtype=np.float32)
+    share = np.clip((np.sqrt(rows**2 + columns**2) - start) / (full - start), 0, 1)
+    return np.asarray(share * share * (3 - 2 * share), dtype=np.float32)
 
 
-def _lay_texture(
-    spongiosa: Spongiosa, outline: Points, corner: tuple[int, int], shape: tuple[int, int], is_long: bool, rng: np.random.Generator
-) -> Field:
-    tile = spongiosa.streaks if is_long else spongiosa.net
+def _lay_textures(
+    spongiosa: Spongiosa, outline: Points, crop: Crop, is_long: bool, rng: np.random.Generator
+) -> tuple[Field, Field]:
+    """The spongy texture along the bone's axis, and a slow field, both of zero mean."""
     angle = rng.uniform(0, 360)
     if is_long:
         spread = outline - outline.mean(axis=0)
         _, vectors = np.linalg.eigh(spread.T @ spread)
         angle = float(np.degrees(np.arctan2(vectors[0, 1], vectors[1, 1]))) + rng.normal(0, 4)
-    matrix = cv2.getRotationMatrix2D((shape[1] / 2, shape[0] / 2), angle, 1.0)
+    tile = spongiosa.streaks if is_long else spongiosa.net
+    matrix = cv2.getRotationMatrix2D((crop.width / 2, crop.height / 2), angle, 1.0)
     matrix[:, 2] += rng.uniform(0, tile.shape[0], 2)
-    return np.asarray(
-        cv2.warpAffine(tile, matrix, shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
-    )
-
-
-def _erode(attenuation: Field, mask: NDArray[np.uint8], lesions: list[Lesion], corner: tuple[int, int]) -> tuple[Field, NDArray[np.uint8]]:
-    for lesion in lesions:
-        hole = fill(lesion.outline, corner, (mask.shape[0], mask.shape[1]))
-        soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), max(0.02 * np.ptp(lesion.outline[:, 0]), 0.5))
-        attenuation = attenuation * (1 - lesion.loss * soft)
-        if lesion.is_bite:
-            mask = mask & (1 - hole)
-    return attenuation, mask
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    shape = (crop.width, crop.height)
+    texture = cv2.warpAffine(tile, matrix, shape, flags=flags, borderMode=cv2.BORDER_REFLECT)
+    matrix[:, 2] += rng.uniform(0, tile.shape[0], 2)
+    slow = cv2.warpAffine(spongiosa.slow, matrix, shape, flags=flags, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(texture, dtype=np.float32), np.asarray(slow, dtype=np.float32)

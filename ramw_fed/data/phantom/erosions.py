@@ -1,5 +1,6 @@
 """Erosions of Sharp/van der Heijde grades: marginal bites and cysts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -7,46 +8,85 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ramw_fed.data.phantom.outlines import Points
+from ramw_fed.data.phantom.raster import Crop, fill
+from ramw_fed.data.phantom.texture import Field
 
 _NUM_BITES = (0, 1, 1, 2, 2, 3)
-_JOINT_REACH = {"Metacarpal1st": 85.0, "DistalRadius": 110.0, "DistalUlna": 80.0}  # how far from the joint, px of 600
+_JOINT_REACH = {"Metacarpal1st": 85.0, "DistalRadius": 150.0, "DistalUlna": 75.0}  # how far from the joint
+_WIDTH = {"DistalRadius": 1.35, "DistalUlna": 1.05}  # bites grow with the joint's width
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lesion:
-    """One eroded spot: its closed outline in output pixels, what share of the bone is gone, and whether it
-    opens to the joint (a bite, taken off the mask) or lies inside (a cyst)."""
+    """One eroded spot.
+
+    Attributes:
+        outline: Closed, ``(M, 2)``, in output pixels.
+        loss: Share of the bone's attenuation that is gone.
+        sclerosis: Relative rise of attenuation in the reactive rim around it.
+        is_bite: Whether it opens to the joint and so is taken off the mask; a cyst lies inside.
+    """
 
     outline: Points
     loss: float
+    sclerosis: float
     is_bite: bool
 
 
 def draw_lesions(bone: str, outline: Points, grade: int, *, scale: float, rng: np.random.Generator) -> list[Lesion]:
-    """Draw the lesions of one bone.
+    """Draw the lesions of one bone: bites that grow and multiply with the grade, and cysts.
+
+    Any bone may also have a vascular channel, a tiny lucency that means nothing.
 
     Args:
         bone: Name; it decides where the joint's margin lies.
         outline: ``(K, 2)`` in output pixels.
-        grade: 0 to 5; bites grow by a fixed step with the grade and become more, and cysts join them.
+        grade: 0 to 5.
         scale: Output pixels per frame pixel.
         rng: Source of all randomness.
     """
-    lesions = []
     margin = _margin(bone, outline, scale)
     middle = margin.mean(axis=0)
+    unit = _WIDTH.get(bone, 1.0) * scale
+    lesions = []
     for _ in range(_NUM_BITES[grade]):
+        radius = (10 + 5.5 * grade) * rng.uniform(0.85, 1.15) * unit
         spot = margin[rng.integers(len(margin))]
         inward = (middle - spot) / (np.linalg.norm(middle - spot) + 1e-6)
-        radius = (11 + 6 * grade) * rng.uniform(0.8, 1.2) * scale
-        lesions.append(Lesion(_blob(spot + inward * radius * rng.uniform(0.0, 0.35), radius, rng), 0.5 + 0.09 * grade, True))
+        center = spot + inward * radius * rng.uniform(0.0, 0.4)
+        lesions.append(_lesion(center, radius, rng, loss=0.5 + 0.08 * grade, is_bite=True))
     for _ in range(int(rng.random() < 0.12 * grade) + int(grade == 5)):
-        inside = middle + (margin[rng.integers(len(margin))] - middle) * rng.uniform(0.1, 0.6)
-        lesions.append(Lesion(_blob(inside, (6 + 2 * grade) * scale, rng), 0.35 + 0.08 * grade, False))
+        center = middle + (margin[rng.integers(len(margin))] - middle) * rng.uniform(0.1, 0.6)
+        lesions.append(_lesion(center, (5 + 2 * grade) * unit, rng, loss=0.3 + 0.08 * grade, is_bite=False))
+    if rng.random() < 0.15:
+        center = middle + (margin[rng.integers(len(margin))] - middle) * rng.uniform(0.1, 0.8)
+        lesions.append(_lesion(center, rng.uniform(3, 6) * scale, rng, loss=0.3, is_bite=False))
     return lesions
 
 
+def erode(
+    attenuation: Field, mask: NDArray[np.uint8], lesions: Sequence[Lesion], crop: Crop
+) -> tuple[Field, NDArray[np.uint8]]:
+    """Take the lesions off a bone's attenuation and, where they are bites, off its mask."""
+    for lesion in lesions:
+        hole = fill(lesion.outline, crop)
+        extent = float(np.ptp(lesion.outline[:, 0]))
+        soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), max(0.035 * extent, 0.5))
+        halo = cv2.GaussianBlur(soft, (0, 0), max(0.10 * extent, 0.8)) * (1 - soft)
+        attenuation = attenuation * (1 - lesion.loss * soft + lesion.sclerosis * halo)
+        if lesion.is_bite:
+            mask = mask & (1 - hole)
+    return attenuation, mask
+
+
+def _lesion(center: Points, radius: float, rng: np.random.Generator, *, loss: float, is_bite: bool) -> Lesion:
+    loss *= float(rng.uniform(0.85, 1.05))
+    sclerosis = float(rng.uniform(0.2, 0.9))
+    return Lesion(outline=_blob(center, radius, rng), loss=loss, sclerosis=sclerosis, is_bite=is_bite)
+
+
 def _margin(bone: str, outline: Points, scale: float) -> Points:
+    """The part of an outline where erosions sit: all around short bones, the joint's end of long ones."""
     if bone not in _JOINT_REACH:
         return outline
     tip = outline[np.argmax(outline[:, 1]) if bone.startswith("Metacarpal") else np.argmin(outline[:, 1])]
@@ -54,15 +94,8 @@ def _margin(bone: str, outline: Points, scale: float) -> Points:
 
 
 def _blob(center: Points, radius: float, rng: np.random.Generator) -> Points:
-    t = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    orders = np.arange(2, 6)
-    waves = rng.normal(0, 0.11, (2, 4))
+    t = np.linspace(0, 2 * np.pi, 36, endpoint=False)
+    orders = np.arange(2, 7)
+    waves = rng.normal(0, 0.13, (2, 5)) / (orders - 1)
     r = radius * (1 + np.cos(t[:, None] * orders) @ waves[0] + np.sin(t[:, None] * orders) @ waves[1])
     return np.asarray(center + np.stack([r * np.cos(t), r * np.sin(t)], axis=1))
-
-
-def fill(outline: Points, corner: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Fill a closed outline into a crop of ``shape`` whose upper left pixel is ``corner`` (x, y)."""
-    canvas = np.zeros(shape, np.uint8)
-    cv2.fillPoly(canvas, [np.round((outline - corner) * 16).astype(np.int32)], 1, shift=4)
-    return canvas

@@ -30,7 +30,9 @@ def expose(bones: Field, soft: Field, style: Style, *, scale: float, rng: np.ran
     tone = np.clip(tone / white, 0, 1.2)
     grey = style.air + (style.white - style.air) * np.power(tone, style.gamma)
     grey += style.shading * draw_slow_field(rng, height, width, 3) * 0.5
-    grey += style.noise * draw_noise(rng, height, width, style.grain * scale)
+    # Quantum noise: the thicker the hand, the fewer the photons that arrive.
+    noise = draw_noise(rng, height, width, style.grain * scale)
+    grey += style.noise * (0.35 + 0.8 * tone) * noise
     if style.band:
         grey[: round(style.band * scale)] = 0
     return np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -1,6 +1,6 @@
 """How a hand lies on the detector in one exposure, and the way from the wrist's plane to output pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ class PosedWrist:
     bones: Mapping[str, Points]
     pisiform: Points
     phalanges: Mapping[str, Points]
-    sesamoids: Points
+    sesamoids: tuple[Points, ...]
     hook: Points
     forearm_skin: tuple[Points, Points]
     scale: float
@@ -44,13 +44,13 @@ def pose(anatomy: Anatomy, style: Style, *, side: int, frame: float, rng: np.ran
     moves = _draw_moves(anatomy, rng)
     to_canvas = _view(style, side=side, frame=frame, deviation=moves.deviation)
     bones = {bone: to_canvas(moves.apply(bone, anatomy.outlines[bone])) for bone in BONES}
-    thumb = moves.apply("Metacarpal1st", SESAMOIDS)
+    sesamoids = [center + _ring(anatomy.sesamoid_radius, 0.85 * anatomy.sesamoid_radius) for center in SESAMOIDS]
     hook = np.array([anatomy.hook[:2]]) + _ring(*anatomy.hook[2:])
     return PosedWrist(
         bones=bones,
         pisiform=to_canvas(moves.apply("Pisiform&Triquetrum", anatomy.pisiform) + moves.pisiform),
         phalanges={b: to_canvas(moves.apply(b, points)) for b, points in anatomy.phalanges.items()},
-        sesamoids=to_canvas(thumb),
+        sesamoids=tuple(to_canvas(moves.apply("Metacarpal1st", ring)) for ring in sesamoids),
         hook=to_canvas(moves.apply("Hamate", hook)),
         forearm_skin=(
             to_canvas(moves.apply("DistalRadius", _FOREARM_RADIAL_SKIN)),
@@ -61,7 +61,7 @@ def pose(anatomy: Anatomy, style: Style, *, side: int, frame: float, rng: np.ran
 
 
 _FOREARM_RADIAL_SKIN = np.array([[152.0, 1300], [150, 800], [146, 620], [138, 520], [128, 440], [112, 370]])
-_FOREARM_ULNAR_SKIN = np.array([[512.0, 380], [508, 440], [506, 520], [514, 620], [524, 800], [530, 1300]])
+_FOREARM_ULNAR_SKIN = np.array([[508.0, 435], [508, 520], [514, 620], [524, 800], [530, 1300]])
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,14 @@ def _draw_moves(anatomy: Anatomy, rng: np.random.Generator) -> _Moves:
         deviation=deviation,
         thumb=float(np.clip(rng.normal(0, 0.17), -0.5, 0.4)),
         foreshortening=float(np.clip(rng.normal(0.06 - 0.5 * deviation, 0.08), 0, 0.4)),
-        row=rng.normal(0, [3.0, 2.5]) + [-16 * deviation, 2 - closer * 0.6],
-        forearm=rng.normal(0, [5.0, 3.0]) + [0, 2 - closer * 0.5],
-        pisiform=rng.normal(0, [8.0, 9.0]),
-        jitter={bone: (float(rng.normal(0, 0.02)), rng.normal(0, 1.5, 2)) for bone in BONES},
+        row=rng.normal(0, [3.0, 2.5]) + [-16 * deviation, 1 - closer * 0.7],
+        forearm=rng.normal(0, [5.0, 4.0]) + [0, -3 - closer * 0.5],
+        pisiform=rng.normal(0, [9.0, 10.0]),
+        jitter={bone: (float(rng.normal(0, 0.015)), rng.normal(0, 1.3, 2)) for bone in BONES},
     )
 
 
-def _view(style: Style, *, side: int, frame: float, deviation: float):  # type: ignore[no-untyped-def]
+def _view(style: Style, *, side: int, frame: float, deviation: float) -> Callable[[Points], Points]:
     scale = frame / FRAME_SIDE
     angle = np.deg2rad(style.rotation) - 0.5 * deviation
     target = np.array([style.shift_x, style.shift_y]) * scale + side / 2

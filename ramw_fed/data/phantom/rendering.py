@@ -1,22 +1,22 @@
 """From anatomy, style and scores to a radiograph with masks and joint boxes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ramw_fed.data.phantom.anatomy import BONES, JOINTS, Anatomy
+from ramw_fed.data.phantom.anatomy import BONES, Anatomy
 from ramw_fed.data.phantom.attenuation import BoneShadow, Build, cast_shadow
 from ramw_fed.data.phantom.boxes import joint_boxes
+from ramw_fed.data.phantom.creases import creases_of
 from ramw_fed.data.phantom.erosions import draw_lesions
 from ramw_fed.data.phantom.exposure import expose
 from ramw_fed.data.phantom.outlines import FRAME_SIDE, Points
 from ramw_fed.data.phantom.pose import PosedWrist, pose
 from ramw_fed.data.phantom.soft_tissue import soft_tissue_thickness
 from ramw_fed.data.phantom.styles import Style
-from ramw_fed.data.phantom.texture import Field, Spongiosa, draw_slow_field, draw_spongiosa
+from ramw_fed.data.phantom.texture import Field, Spongiosa, draw_spongiosa
 
 
 @dataclass(frozen=True)
@@ -58,53 +58,107 @@ def render(
     """
     side = round(size * field_of_view)
     wrist = pose(anatomy, style, side=side, frame=size, rng=rng)
-    lesions_rng, texture_rng, exposure_rng = rng.spawn(3)
-    spongiosa = draw_spongiosa(texture_rng, wrist.scale)
+    lesion_rng, texture_rng, exposure_rng = rng.spawn(3)
     masks = np.zeros((len(BONES), side, side), bool)
-    total = np.zeros((side, side), np.float32)
-    for index, bone in enumerate(BONES):
-        lesions = draw_lesions(bone, wrist.bones[bone], scores.get(bone, 0), scale=wrist.scale, rng=lesions_rng)
-        build = _build(bone, anatomy, style, wrist.scale, texture_rng)
-        outline = wrist.bones[bone]
-        shadow = cast_shadow(outline, _joint(bone, outline), build, spongiosa, lesions, side=side, rng=texture_rng)
-        if shadow is not None:
-            masks[(index, *shadow.window)] = shadow.mask
-            _add(total, shadow, style.overlap_power)
-    for outline in wrist.phalanges.values():
-        build = _build("Phalanx", anatomy, style, wrist.scale, texture_rng)
-        shadow = cast_shadow(outline, outline.mean(axis=0), build, spongiosa, [], side=side, rng=texture_rng)
-        if shadow is not None:
-            _add(total, shadow, style.overlap_power)
-    bones = np.power(total, 1 / style.overlap_power)
-    bones *= 1 + 0.07 * draw_slow_field(texture_rng, side, side)
-    soft = soft_tissue_thickness(wrist, height=side, width=side, margin=style.margin * anatomy.soft_tissue)
+    bones = _superpose(wrist, anatomy, style, scores, masks, lesion_rng, texture_rng)
+    soft = soft_tissue_thickness(wrist, side=side, margin=style.margin * anatomy.soft_tissue)
     image = expose(bones, soft, style, scale=size / FRAME_SIDE, rng=exposure_rng)
     return Wrist(image, masks, joint_boxes(wrist, side=side, rng=exposure_rng))
 
 
-def _add(total: Field, shadow: BoneShadow, power: float) -> None:
-    total[shadow.window] += np.power(shadow.attenuation, power)
+def _superpose(
+    wrist: PosedWrist,
+    anatomy: Anatomy,
+    style: Style,
+    scores: Mapping[str, int],
+    masks: NDArray[np.bool_],
+    lesion_rng: np.random.Generator,
+    rng: np.random.Generator,
+) -> Field:
+    """Attenuation of all bones, a power sum of their shadows; fills ``masks`` in place."""
+    side = masks.shape[1]
+    power = style.overlap_power
+    total = np.zeros((side, side), np.float32)
+    spongiosa = draw_spongiosa(rng, wrist.scale)
+    for index, bone in enumerate(BONES):
+        outline = wrist.bones[bone]
+        lesions = draw_lesions(bone, outline, scores.get(bone, 0), scale=wrist.scale, rng=lesion_rng)
+        shadow = cast_shadow(
+            outline,
+            _build(bone, outline, anatomy, style, wrist.scale, rng),
+            spongiosa,
+            creases=creases_of(bone, wrist, rng),
+            lesions=lesions,
+            side=side,
+            rng=rng,
+        )
+        if shadow is not None:
+            masks[(index, *shadow.crop.window)] = shadow.mask
+            total[shadow.crop.window] += np.power(shadow.attenuation, power)
+    for shadow in _shadows_without_mask(wrist, anatomy, style, spongiosa, rng, side):
+        total[shadow.crop.window] += np.power(shadow.attenuation, power)
+    np.power(total, 1 / power, out=total)
+    pisiform = _pisiform(wrist, anatomy, style, spongiosa, rng, side)
+    if pisiform is not None:
+        # It stands well in front of the other bones, whose shadows it does not share.
+        total[pisiform.crop.window] += _PISIFORM_OPACITY * pisiform.attenuation
+        masks[BONES.index("Pisiform&Triquetrum")][pisiform.crop.window] |= pisiform.mask
+    return total
 
 
-def _joint(bone: str, outline: Points) -> Points:
-    is_distal_end = bone.startswith("Distal")
-    return np.asarray(outline[np.argmin(outline[:, 1]) if is_distal_end else np.argmax(outline[:, 1])])
+def _shadows_without_mask(
+    wrist: PosedWrist, anatomy: Anatomy, style: Style, spongiosa: Spongiosa, rng: np.random.Generator, side: int
+) -> Iterator[BoneShadow]:
+    """Phalanges and sesamoids, which are no bones of the task."""
+    extras = [("Phalanx", outline) for outline in wrist.phalanges.values()]
+    extras += [("Sesamoid", outline) for outline in wrist.sesamoids]
+    for kind, outline in extras:
+        build = _build(kind, outline, anatomy, style, wrist.scale, rng)
+        shadow = cast_shadow(outline, build, spongiosa, side=side, rng=rng)
+        if shadow is not None:
+            yield shadow
 
 
-_DEPTHS = {"DistalRadius": 48.0, "DistalUlna": 34.0, "Capitate": 42.0, "Pisiform&Triquetrum": 32.0}
-_SHAFT_STARTS = {"DistalRadius": (70.0, 260.0), "DistalUlna": (50.0, 200.0), "Metacarpal1st": (50.0, 130.0)}
+def _pisiform(
+    wrist: PosedWrist, anatomy: Anatomy, style: Style, spongiosa: Spongiosa, rng: np.random.Generator, side: int
+) -> BoneShadow | None:
+    build = _build("Pisiform", wrist.pisiform, anatomy, style, wrist.scale, rng)
+    return cast_shadow(wrist.pisiform, build, spongiosa, side=side, rng=rng)
 
 
-def _build(bone: str, anatomy: Anatomy, style: Style, scale: float, rng: np.random.Generator) -> Build:
+_PISIFORM_OPACITY = 0.45
+_DEPTHS = {
+    "DistalRadius": 46.0,
+    "DistalUlna": 33.0,
+    "Capitate": 40.0,
+    "Hamate": 38.0,
+    "Trapezoid": 32.0,
+    "Pisiform&Triquetrum": 34.0,
+    "Pisiform": 26.0,
+    "Sesamoid": 11.0,
+    "Phalanx": 24.0,
+}
+_DENSITIES = {"DistalRadius": 0.88, "DistalUlna": 0.84, "Pisiform": 0.8, "Sesamoid": 0.6}
+_SHAFTS = {"DistalRadius": (60.0, 240.0), "DistalUlna": (50.0, 190.0), "Metacarpal1st": (40.0, 120.0)}
+
+
+def _build(
+    bone: str, outline: Points, anatomy: Anatomy, style: Style, scale: float, rng: np.random.Generator
+) -> Build:
     is_long = bone.startswith(("Distal", "Metacarpal", "Phalanx"))
-    depth = _DEPTHS.get(bone, 28.0 if is_long else 34.0)
-    start, full = _SHAFT_STARTS.get(bone, (40.0, 130.0))
+    depth = _DEPTHS.get(bone, 27.0 if is_long else 33.0)
+    start, full = _SHAFTS.get(bone, (35.0, 120.0))
+    is_joint_on_top = bone.startswith("Distal")
+    density = _DENSITIES.get(bone, 0.84 if is_long else 1.12) * anatomy.density
+    sclerosis = 1 + 0.35 * anatomy.joint_narrowing
     return Build(
         depth=depth * scale,
-        cortex_end=1.9 * scale,
-        cortex_shaft=anatomy.cortex * (0.62 if bone == "DistalRadius" else 0.5) * depth * scale,
+        cortex_end=1.7 * scale * (1.0 if is_long else sclerosis),
+        cortex_shaft=anatomy.cortex * (0.55 if bone == "DistalRadius" else 0.75) * depth * scale,
         shaft=(start * scale, full * scale) if is_long else None,
-        density=anatomy.density * float(np.exp(rng.normal(0, 0.06))),
+        joint=outline[np.argmin(outline[:, 1]) if is_joint_on_top else np.argmax(outline[:, 1])],
+        density=density * float(np.exp(rng.normal(0, 0.06))),
         rim=style.rim,
         trabeculae=style.trabeculae * anatomy.trabeculae,
+        crease_width=2.6 * scale,
     )

@@ -3,40 +3,48 @@
 import cv2
 import numpy as np
 
-from ramw_fed.data.phantom.outlines import Points
+from ramw_fed.data.phantom.outlines import Points, smooth_outline
 from ramw_fed.data.phantom.pose import PosedWrist
+from ramw_fed.data.phantom.raster import Crop, fill
 from ramw_fed.data.phantom.texture import Field
 
-_COARSE = 3  # thickness is slow: computed on a grid this many times coarser
+_REACH = 130.0  # depth below the skin at which the hand has its full thickness, px of 600
+_FOREARM_GAIN = 0.45  # how much thicker the forearm is than the palm
 
 
-def soft_tissue_thickness(wrist: PosedWrist, *, height: int, width: int, margin: float) -> Field:
-    """Thickness of soft tissue ``(height, width)``: 0 in air, about 1 in the middle of the hand.
+def soft_tissue_thickness(wrist: PosedWrist, *, side: int, margin: float) -> Field:
+    """Thickness of soft tissue ``(side, side)``: 0 in air, about 1 in the middle of the hand.
 
     Args:
         wrist: Posed outlines in output pixels.
-        height: Rows of the output.
-        width: Columns of the output.
+        side: Side of the canvas.
         margin: Factor on the width of tissue beside the bones.
     """
-    reduce = _COARSE if wrist.scale > 0.4 else 1
-    pad = int(150 * wrist.scale) // reduce + 2
-    shape = (height // reduce + 1 + 2 * pad, width // reduce + 1 + 2 * pad)
-    hull = np.zeros(shape, np.uint8)
+    reach = _REACH * wrist.scale
+    pad = int(reach) + 2  # so that the frame's edge is no skin
+    hull = np.zeros((side + 2 * pad, side + 2 * pad), np.uint8)
+    crop = Crop(-pad, -pad, side + 2 * pad, side + 2 * pad)
     for part in _parts(wrist, margin):
-        cv2.fillPoly(hull, [np.round((part / reduce + pad) * 16).astype(np.int32)], 1, shift=4)
-    depth = cv2.distanceTransform(hull, cv2.DIST_L2, 5) * reduce
-    reach = 120 * wrist.scale
-    near = np.clip(1 - depth / reach, 0, 1)
-    thickness = np.sqrt(1 - near**2.2) * (hull > 0)
-    thickness = cv2.GaussianBlur(thickness.astype(np.float32), (0, 0), max(3.0 * wrist.scale / reduce, 0.5))
-    inner = thickness[pad:, pad:]
-    rows, columns = np.float32(reduce), np.float32(reduce)
-    to_coarse = np.array([[1 / columns, 0, 0], [0, 1 / rows, 0]], np.float32)
-    return np.asarray(
-        cv2.warpAffine(inner, to_coarse, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP),
-        dtype=np.float32,
-    )
+        hull |= fill(part, crop)
+    depth = cv2.distanceTransform(hull, cv2.DIST_L2, 5)[pad:-pad, pad:-pad]
+    near = np.maximum(1 - depth / reach, 0)
+    thickness = np.sqrt(1 - near**2.4)
+    soft = cv2.GaussianBlur(thickness, (0, 0), max(5.0 * wrist.scale, 0.5))
+    # The skin keeps its edge; the medial axis, where depth has a kink, is smoothed away.
+    blend = np.clip(depth / (14 * wrist.scale), 0, 1)
+    thickness += blend * (soft - thickness)
+    return np.asarray(thickness * _towards_forearm(wrist, side), dtype=np.float32)
+
+
+def _towards_forearm(wrist: PosedWrist, side: int) -> Field:
+    radial, ulnar = wrist.forearm_skin
+    start = (radial[-1] + ulnar[0]) / 2
+    axis = (radial[0] + ulnar[-1]) / 2 - start
+    axis /= np.linalg.norm(axis)
+    rows = np.arange(side, dtype=np.float32)[:, None] - np.float32(start[1])
+    columns = np.arange(side, dtype=np.float32)[None, :] - np.float32(start[0])
+    along = np.clip((rows * np.float32(axis[1]) + columns * np.float32(axis[0])) / (260 * wrist.scale), -0.8, 1)
+    return np.asarray(1 + _FOREARM_GAIN * along, dtype=np.float32)
 
 
 def _parts(wrist: PosedWrist, margin: float) -> list[Points]:
@@ -46,40 +54,32 @@ def _parts(wrist: PosedWrist, margin: float) -> list[Points]:
     middle = (radial.mean(axis=0) + ulnar.mean(axis=0)) / 2
     radial = middle + (radial - middle) * (0.75 + 0.25 * margin)
     ulnar = middle + (ulnar - middle) * (0.75 + 0.25 * margin)
-    thumb_axis, little_axis = _axis(thumb), _axis(little)
-    thenar = [_beside(thumb, thumb_axis, t, -w * s) for t, w in ((-0.05, 62), (0.3, 62), (0.6, 60), (1.0, 64))]
-    hypothenar = [_beside(little, little_axis, t, w * s) for t, w in ((1.0, 60), (0.6, 92), (0.25, 110), (-0.12, 96))]
-    web = [_beside(thumb, thumb_axis, 1.0, 55 * s), _beside(index, _axis(index), 0.8, -50 * s)]
-    knuckles = [_beside(index, _axis(index), 1.1, -45 * s), _beside(ring, _axis(ring), 1.15, 0)]
+    thenar = [_beside(thumb, t, -w * s) for t, w in ((0.1, 66), (0.35, 62), (0.7, 62), (1.0, 66), (1.3, 60))]
+    hypothenar = [_beside(little, t, w * s) for t, w in ((1.1, 62), (0.7, 88), (0.35, 104), (0.08, 100))]
+    web = [_beside(thumb, 1.3, 40 * s), _beside(thumb, 0.95, 62 * s), _beside(index, 0.8, -56 * s)]
+    knuckles = [_beside(index, 1.08, -48 * s), _beside(index, 1.15, 0), _beside(ring, 1.2, 0)]
     palm = np.array([*radial, *thenar, *web, *knuckles, *hypothenar, *ulnar])
-    fingers = [_capsule(outline, 32 * s) for outline in wrist.phalanges.values()]
-    return [_rounded(palm), _capsule(thumb, 48 * s), *fingers]
+    return [smooth_outline(palm, 8), *(_capsule(outline, 30 * s) for outline in wrist.phalanges.values())]
 
 
-def _axis(bone: Points) -> tuple[Points, Points]:
-    """Base and tip of a metacarpal: ends of its longest extent, the lower one first."""
-    center = bone.mean(axis=0)
-    spread = bone - center
+def _ends(bone: Points) -> tuple[Points, Points]:
+    """Base and tip of a metacarpal."""
+    spread = bone - bone.mean(axis=0)
     _, vectors = np.linalg.eigh(spread.T @ spread)
-    along = spread @ vectors[:, 1]
-    low, high = bone[np.argmin(along)], bone[np.argmax(along)]
-    return (low, high) if low[1] > high[1] else (high, low)
+    axis = vectors[:, 1] * np.sign(vectors[1, 1])  # down, towards the wrist
+    along = spread @ axis
+    center = bone.mean(axis=0)
+    return np.asarray(center + axis * along.max()), np.asarray(center + axis * along.min())
 
 
-def _beside(bone: Points, axis: tuple[Points, Points], share: float, offset: float) -> Points:
-    base, tip = axis
+def _beside(bone: Points, share: float, offset: float) -> Points:
+    """A point at ``share`` of the way from base to tip, ``offset`` to the ulnar side of the axis."""
+    base, tip = _ends(bone)
     direction = (tip - base) / np.linalg.norm(tip - base)
     return np.asarray(base + share * (tip - base) + offset * np.array([-direction[1], direction[0]]))
 
 
 def _capsule(bone: Points, radius: float) -> Points:
     hull = cv2.convexHull(bone.astype(np.float32))[:, 0].astype(np.float64)
-    center = hull.mean(axis=0)
-    away = hull - center
+    away = hull - hull.mean(axis=0)
     return np.asarray(hull + away / np.linalg.norm(away, axis=1, keepdims=True) * radius)
-
-
-def _rounded(corners: Points) -> Points:
-    from ramw_fed.data.phantom.outlines import smooth_outline
-
-    return smooth_outline(corners, 8)

@@ -12,27 +12,35 @@ _TILE = 300.0  # side of a texture tile in pixels of a 600-pixel frame
 
 
 class Spongiosa(NamedTuple):
-    """Two texture tiles of zero mean and about unit spread: a net of fine struts, and streaks along y."""
+    """Square texture tiles of zero mean: a net of fine struts, streaks along y, slow changes of density.
+
+    Struts and streaks are relative changes of spongy attenuation; ``slow`` has unit spread.
+    """
 
     net: Field
     streaks: Field
+    slow: Field
 
 
 def draw_spongiosa(rng: np.random.Generator, scale: float) -> Spongiosa:
-    """Draw both tiles at ``scale`` output pixels per frame pixel.
+    """Draw the tiles at ``scale`` output pixels per frame pixel.
 
     Struts are the zero crossings of band-passed noise: thin winding bright lines, as plates seen edge-on.
     """
     side = max(int(_TILE * scale), 24)
-    noise = rng.standard_normal((2, side, side), dtype=np.float32)
-    fine = _band(noise[0], max(1.5 * scale, 0.55), max(3.6 * scale, 1.2))
-    coarse = _band(noise[1], max(2.6 * scale, 0.7), max(6.5 * scale, 1.8))
-    struts = np.exp(-((fine / 0.45) ** 2)) + 1.1 * np.exp(-((coarse / 0.30) ** 2)) + 0.25 * fine
-    long = max(7.0 * scale, 1.2)
-    streaks = _unit(cv2.GaussianBlur(noise[1], (0, 0), max(1.1 * scale, 0.4), sigmaY=long))
-    broad = _unit(cv2.GaussianBlur(noise[0], (0, 0), max(2.2 * scale, 0.6), sigmaY=1.6 * long))
-    streaks = streaks + 0.7 * broad + 0.45 * _unit(struts)
-    return Spongiosa(_unit(struts), _unit(streaks))
+    noise = rng.standard_normal((3, side, side), dtype=np.float32)
+    fine = _band(noise[0], max(1.6 * scale, 0.5), max(2.6 * scale, 1.0))
+    coarse = _band(noise[1], max(2.8 * scale, 0.7), max(4.4 * scale, 1.4))
+    patches = np.clip(1 + 0.3 * draw_slow_field(rng, side, side, 8), 0.4, 1.6)
+    struts = np.exp(-((fine / 0.35) ** 2)) + 1.3 * np.exp(-((coarse / 0.28) ** 2)) * patches
+    struts = _unit(struts)
+    streaks = _unit(cv2.GaussianBlur(noise[2], (0, 0), max(0.9 * scale, 0.4), sigmaY=max(6.0 * scale, 1.2)))
+    broad = _unit(cv2.GaussianBlur(noise[0], (0, 0), max(1.8 * scale, 0.6), sigmaY=max(12.0 * scale, 2.0)))
+    slow = draw_slow_field(rng, side, side, 9)
+    # Averaging over a coarser pixel takes contrast from the texture.
+    contrast = 0.22 * min(scale, 1.0) ** 0.35
+    net = contrast * struts
+    return Spongiosa(net, contrast * (0.4 * streaks + 0.3 * broad + 0.6 * struts), slow)
 
 
 def draw_slow_field(rng: np.random.Generator, height: int, width: int, num_knots: int = 5) -> Field:

@@ -1,0 +1,64 @@
+"""Drawing outlines into crops of the canvas."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ramw_fed.data.phantom.outlines import Points
+
+_SUBPIXEL_BITS = 4
+
+
+class Crop(NamedTuple):
+    """A rectangle of the canvas: upper left pixel and size."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
+
+
+def crop_around(outline: Points, side: int, pad: int = 3) -> Crop | None:
+    """Smallest crop of a ``side`` by ``side`` canvas around an outline ``(K, 2)``; ``None`` where off the canvas."""
+    low = np.clip(np.floor(outline.min(axis=0)) - pad, 0, side).astype(int)
+    high = np.clip(np.ceil(outline.max(axis=0)) + pad + 1, 0, side).astype(int)
+    width, height = (int(v) for v in high - low)
+    return Crop(int(low[0]), int(low[1]), width, height) if min(width, height) >= 2 else None
+
+
+def fill(outline: Points, crop: Crop) -> NDArray[np.uint8]:
+    """``(h, w)`` uint8, 1 inside the closed outline, which is given in canvas pixels."""
+    canvas = np.zeros((crop.height, crop.width), np.uint8)
+    cv2.fillPoly(canvas, [_fixed_point(outline, crop)], 1, shift=_SUBPIXEL_BITS)
+    return canvas
+
+
+def fill_smooth(outline: Points, crop: Crop) -> NDArray[np.float32]:
+    """``(h, w)`` float32, the share of each pixel covered."""
+    canvas = np.zeros((crop.height, crop.width), np.uint8)
+    cv2.fillPoly(canvas, [_fixed_point(outline, crop)], 255, cv2.LINE_AA, shift=_SUBPIXEL_BITS)
+    return np.asarray(canvas.astype(np.float32) / 255)
+
+
+def draw_lines(
+    lines: Sequence[Points], crop: Crop, *, width: float, closed: bool, softness: float = 0.45
+) -> NDArray[np.float32]:
+    """``(h, w)`` float32, about 1 along soft lines ``width`` pixels wide, which may be narrower than a pixel."""
+    canvas = np.zeros((crop.height, crop.width), np.uint8)
+    thickness = max(1, round(width))
+    points = [_fixed_point(line, crop) for line in lines]
+    cv2.polylines(canvas, points, closed, 255, thickness, cv2.LINE_AA, shift=_SUBPIXEL_BITS)
+    soft = cv2.GaussianBlur(canvas, (0, 0), max(softness * width, 0.4)).astype(np.float32)
+    return np.asarray(soft * (min(width / thickness, 1.0) / 255))
+
+
+def _fixed_point(points: Points, crop: Crop) -> NDArray[np.int32]:
+    return np.round((points - [crop.x, crop.y]) * 2**_SUBPIXEL_BITS).astype(np.int32)
