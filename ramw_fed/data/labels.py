@@ -67,6 +67,7 @@ def _is_grade(value: object, max_grade: int) -> bool:
 def read_boxes(
     root: Path, files: Mapping[str, object], description: Description, collector: Collector
 ) -> dict[str, dict[str, Box]]:
+    """Read joint boxes in COCO's form as name to joint to ``(x0, y0, x1, y1)``."""
     if layout.JOINT_BOXES not in files:
         return {}
     table = _load_json(root, layout.JOINT_BOXES)
