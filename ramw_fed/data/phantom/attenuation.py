@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ramw_fed.data.phantom.erosions import Lesion, erode
 from ramw_fed.data.phantom.outlines import Points
-from ramw_fed.data.phantom.raster import Crop, crop_around, draw_lines, fill, fill_smooth
+from ramw_fed.data.phantom.raster import Crop, crop_around, depth_inside, draw_lines, fill_smooth
 from ramw_fed.data.phantom.texture import Field, Spongiosa
 
 _SPONGY = 0.42  # attenuation of spongy bone beside cortex
@@ -77,24 +77,23 @@ def cast_shadow(
     crop = crop_around(outline, side)
     if crop is None:
         return None
-    mask, coverage = fill(outline, crop), fill_smooth(outline, crop)
-    # Replicating the border keeps the cut end of a shaft from getting a cortex.
-    framed = cv2.copyMakeBorder(mask, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
-    distance = np.maximum(cv2.distanceTransform(framed, cv2.DIST_L2, 5)[2:-2, 2:-2] - 0.4, 0)
+    coverage = fill_smooth(outline, crop)
+    mask = (coverage >= 0.5).astype(np.uint8)
+    distance = depth_inside(coverage)
     shaft = _shaft_share(build, crop)
     texture, slow = _lay_textures(spongiosa, outline, crop, build.shaft is not None, rng)
     cortex = build.cortex_end * (1 + 0.5 * slow) + (build.cortex_shaft - build.cortex_end) * shaft
     cortex = np.clip(cortex, 0.3 * build.cortex_end, 0.9 * build.depth)
     outer = _chord(distance, build.depth)
     inner = _chord(np.maximum(distance - cortex, 0), build.depth - cortex)
-    texture *= build.trabeculae * (1 - 0.65 * shaft)
+    texture *= build.trabeculae * (1 - 0.5 * shaft)
     spongy = _SPONGY * inner * np.maximum(1 + texture + 0.08 * slow, 0.1)
     attenuation = (build.rim * (outer - inner) + spongy) / build.depth
-    edge = np.exp(-distance / (_SUBCHONDRAL_REACH * build.depth)) * (mask > 0)
+    edge = np.exp(-distance / (_SUBCHONDRAL_REACH * build.depth))
     attenuation += _SUBCHONDRAL * edge * (1 - shaft) * np.clip(1 + slow, 0, 2)
     if creases:
         lines = draw_lines(creases, crop, width=build.crease_width, closed=False)
-        attenuation += 0.22 * build.rim * lines * (mask > 0) * np.clip(1 + 0.6 * slow, 0, 2)
+        attenuation += 0.22 * build.rim * lines * np.clip(1 + 0.6 * slow, 0, 2)
     attenuation *= build.density * coverage
     eroded, mask = erode(attenuation, mask, lesions, crop)
     return BoneShadow(crop, np.asarray(eroded, dtype=np.float32), mask > 0)
@@ -128,6 +127,7 @@ def _lay_textures(
         angle = float(np.degrees(np.arctan2(vectors[0, 1], vectors[1, 1]))) + rng.normal(0, 4)
     tile = spongiosa.streaks if is_long else spongiosa.net
     matrix = cv2.getRotationMatrix2D((crop.width / 2, crop.height / 2), angle, 1.0)
+    matrix[1] *= 1.0 if is_long else rng.uniform(0.6, 1.0)  # short bones' struts have a direction too
     matrix[:, 2] += rng.uniform(0, tile.shape[0], 2)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     shape = (crop.width, crop.height)

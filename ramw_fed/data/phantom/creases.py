@@ -10,9 +10,10 @@ def creases_of(bone: str, wrist: PosedWrist, rng: np.random.Generator) -> list[P
     """Open lines ``(M, 2)`` in output pixels along which inner edges of ``bone`` show."""
     outline, scale = wrist.bones[bone], wrist.scale
     if bone == "DistalRadius":
-        return [_joint_line(outline, wrist, rng, depth) for depth in (rng.uniform(7, 12), rng.uniform(14, 30))]
+        rims = [_joint_line(outline, wrist, rng, depth) for depth in (rng.uniform(6, 11), rng.uniform(13, 30))]
+        return [*rims, outline[-int(rng.uniform(24, 36)) : -4] + [rng.uniform(6, 16) * scale, 0]]
     if bone == "DistalUlna":
-        return [_arc(outline, 0.80, 0.3, scale, rng)]
+        return [_foot_of_styloid(outline)]
     if bone.startswith("Metacarpal"):
         return [_base_arc(outline, rng.uniform(8, 26) * scale, rng)]
     arcs = [_arc(outline, rng.uniform(0.66, 0.9), rng.uniform(0.25, 0.6), scale, rng) for _ in range(2)]
@@ -25,6 +26,14 @@ def _arc(outline: Points, shrink: float, share: float, scale: float, rng: np.ran
     start, length = rng.integers(len(outline)), int(share * len(outline))
     stretch = np.roll(outline, -start, axis=0)[:length]
     return np.asarray(center + (stretch - center) * shrink + rng.normal(0, 3 * scale, 2))
+
+
+def _foot_of_styloid(outline: Points) -> Points:
+    """The ulnar head's own margin, seen through its styloid: from the fovea to the ulnar border."""
+    start, end = outline[24], outline[66]
+    t = np.linspace(0, 1, 12)[:, None]
+    bend = np.array([end[0], start[1]]) * 0.8 + 0.1 * (start + end)
+    return np.asarray((1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end)
 
 
 def _base_arc(outline: Points, depth: float, rng: np.random.Generator) -> Points:

@@ -95,9 +95,9 @@ def _draw_moves(anatomy: Anatomy, rng: np.random.Generator) -> _Moves:
     return _Moves(
         deviation=deviation,
         thumb=float(np.clip(rng.normal(0, 0.17), -0.5, 0.4)),
-        foreshortening=float(np.clip(rng.normal(0.06 - 0.5 * deviation, 0.08), 0, 0.4)),
+        foreshortening=float(np.clip(rng.normal(0.02 - 0.4 * deviation, 0.07), -0.08, 0.24)),
         row=rng.normal(0, [3.0, 2.5]) + [-16 * deviation, 1 - closer * 0.7],
-        forearm=rng.normal(0, [5.0, 4.0]) + [0, -3 - closer * 0.5],
+        forearm=rng.normal(0, [5.0, 4.0]) + [0, -8 - closer * 0.5],
         pisiform=rng.normal(0, [9.0, 10.0]),
         jitter={bone: (float(rng.normal(0, 0.015)), rng.normal(0, 1.3, 2)) for bone in BONES},
     )

@@ -138,7 +138,7 @@ _DEPTHS = {
     "Sesamoid": 11.0,
     "Phalanx": 24.0,
 }
-_DENSITIES = {"DistalRadius": 0.88, "DistalUlna": 0.84, "Pisiform": 0.8, "Sesamoid": 0.6}
+_DENSITIES = {"DistalRadius": 0.80, "DistalUlna": 0.80, "Pisiform": 0.8, "Sesamoid": 0.6}
 _SHAFTS = {"DistalRadius": (60.0, 240.0), "DistalUlna": (50.0, 190.0), "Metacarpal1st": (40.0, 120.0)}
 
 
@@ -149,11 +149,11 @@ def _build(
     depth = _DEPTHS.get(bone, 27.0 if is_long else 33.0)
     start, full = _SHAFTS.get(bone, (35.0, 120.0))
     is_joint_on_top = bone.startswith("Distal")
-    density = _DENSITIES.get(bone, 0.84 if is_long else 1.12) * anatomy.density
+    density = _DENSITIES.get(bone, 0.84 if is_long else 1.22) * anatomy.density
     sclerosis = 1 + 0.35 * anatomy.joint_narrowing
     return Build(
         depth=depth * scale,
-        cortex_end=1.7 * scale * (1.0 if is_long else sclerosis),
+        cortex_end=1.5 * scale * (1.0 if is_long else sclerosis),
         cortex_shaft=anatomy.cortex * (0.55 if bone == "DistalRadius" else 0.75) * depth * scale,
         shaft=(start * scale, full * scale) if is_long else None,
         joint=outline[np.argmin(outline[:, 1]) if is_joint_on_top else np.argmax(outline[:, 1])],

@@ -9,7 +9,7 @@ from ramw_fed.data.phantom.raster import Crop, fill
 from ramw_fed.data.phantom.texture import Field
 
 _REACH = 130.0  # depth below the skin at which the hand has its full thickness, px of 600
-_FOREARM_GAIN = 0.45  # how much thicker the forearm is than the palm
+_FOREARM_GAIN = 0.36  # how much thicker the forearm is than the palm
 
 
 def soft_tissue_thickness(wrist: PosedWrist, *, side: int, margin: float) -> Field:

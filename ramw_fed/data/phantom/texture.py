@@ -29,10 +29,10 @@ def draw_spongiosa(rng: np.random.Generator, scale: float) -> Spongiosa:
     """
     side = max(int(_TILE * scale), 24)
     noise = rng.standard_normal((3, side, side), dtype=np.float32)
-    fine = _band(noise[0], max(1.6 * scale, 0.5), max(2.6 * scale, 1.0))
-    coarse = _band(noise[1], max(2.8 * scale, 0.7), max(4.4 * scale, 1.4))
+    fine = _band(noise[0], max(1.2 * scale, 0.5), max(2.1 * scale, 1.0))
+    coarse = _band(noise[1], max(2.4 * scale, 0.7), max(3.8 * scale, 1.4))
     patches = np.clip(1 + 0.3 * draw_slow_field(rng, side, side, 8), 0.4, 1.6)
-    struts = np.exp(-((fine / 0.35) ** 2)) + 1.3 * np.exp(-((coarse / 0.28) ** 2)) * patches
+    struts = np.exp(-((fine / 0.45) ** 2)) + 0.9 * np.exp(-((coarse / 0.3) ** 2)) * patches
     struts = _unit(struts)
     streaks = _unit(cv2.GaussianBlur(noise[2], (0, 0), max(0.9 * scale, 0.4), sigmaY=max(6.0 * scale, 1.2)))
     broad = _unit(cv2.GaussianBlur(noise[0], (0, 0), max(1.8 * scale, 0.6), sigmaY=max(12.0 * scale, 2.0)))
@@ -40,7 +40,7 @@ def draw_spongiosa(rng: np.random.Generator, scale: float) -> Spongiosa:
     # Averaging over a coarser pixel takes contrast from the texture.
     contrast = 0.22 * min(scale, 1.0) ** 0.35
     net = contrast * struts
-    return Spongiosa(net, contrast * (0.4 * streaks + 0.3 * broad + 0.6 * struts), slow)
+    return Spongiosa(net, contrast * (0.6 * streaks + 0.3 * broad + 0.8 * struts), slow)
 
 
 def draw_slow_field(rng: np.random.Generator, height: int, width: int, num_knots: int = 5) -> Field:
