@@ -14,6 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,11 +135,17 @@ def _percentile_interval(replicates: Values, resamples: int, freedom: int) -> In
     defined = np.flatnonzero(~np.isnan(replicates))
     if len(defined) < resamples:
         return None
-    tail = float(norm.cdf(-_reach(freedom)))
+    tail = _tail(freedom)
     low, high = np.quantile(replicates[defined[:resamples]], [tail, 1 - tail])
     return Interval(low=float(low), high=float(high), redrawn=int(defined[resamples - 1]) + 1 - resamples)
 
 
+@cache
+def _tail(freedom: int) -> float:
+    return float(norm.cdf(-_reach(freedom)))
+
+
+@cache
 def _reach(freedom: int) -> float:
     return float(t.ppf((1 + LEVEL) / 2, freedom))
 
