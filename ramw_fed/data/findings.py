@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from rich.console import RenderableType
+
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
@@ -194,9 +196,24 @@ class Findings:
     @property
     def is_usable(self) -> bool:
         """Whether the reader would take the folder: no error."""
-        return not self.at("error")
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Return what stops the reader."""
+        return self.at("error")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        findings = [finding.to_dict() for finding in self.items]
+        return {"sha256": self.sha256, "counts": dict(self.counts), "findings": findings}
 
     def to_json(self) -> str:
         """Return everything as JSON, the same bytes for the same folder."""
-        table = {"sha256": self.sha256, "counts": self.counts, "findings": [f.to_dict() for f in self.items]}
-        return json.dumps(table, indent=1) + "\n"
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+    def text(self) -> list[RenderableType]:
+        """Return tables and lines for a person, to be printed one after the other."""
+        from ramw_fed.data.findings_table import renderables
+
+        return renderables(self)

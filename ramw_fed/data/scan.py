@@ -167,7 +167,7 @@ def _radiograph(
     study_name, _, side = name.rpartition("_")
     study = studies.get(study_name, Study())
     image = place.bone_image or place.joint_image
-    if not study.center:
+    if studies and not study.center:
         collector.add("center-missing", image or next(place.files()), radiograph=name)
     return Radiograph(
         name=name,
