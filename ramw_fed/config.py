@@ -192,6 +192,13 @@ class SegmentationConfig(TrainingConfig):
     decoder_width: int = knob(
         64, "channels of the decoder's first block, halved in each further one", least=8, most=1024
     )
+    field_of_view: float = knob(
+        1.0,
+        "side of the cohort's images as a multiple of what the network sees; augmentation cuts the frame out",
+        least=1,
+        most=2,
+    )
+    tolerance_px: float = knob(2.0, "distance up to which outlines count as equal (NSD)", least=0, most=100)
 
 
 @dataclass(frozen=True, kw_only=True)

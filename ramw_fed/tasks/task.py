@@ -2,40 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from ramw_fed.config import TrainingConfig
+from ramw_fed.data.batches import Examples
 from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.radiograph import Split
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(logits, targets) -> scalar."""
+from ramw_fed.learning.losses import Loss
 
 Sums = Mapping[str, float]
 """Numbers that add up across centers, such as ``{"dsc": 31.2, "patients": 40.0}``."""
 
 Table = Mapping[str, NDArray[Any]]
 """Columns of equal length: what a task measured, a row a radiograph or a joint."""
-
-
-class Examples(Protocol):
-    """What one center has of one split; a row is what a step counts (an image, a joint)."""
-
-    patients: NDArray[np.str_]  # (rows,)
-    names: NDArray[np.str_]  # (rows,) radiograph of each row
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        ...
-
-    def batch(self, rows: NDArray[np.int64], *, augment_key: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-        """Return (inputs, targets) of these rows; ``augment_key`` = (seed, epoch), None for no augmentation."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +32,10 @@ class Task:
         network: ``(description, config) -> nn.Module`` with freshly drawn weights from torch's global generator.
         loss: ``(training examples, config) -> Loss``; may depend on the center's own priors.
         validate: ``(model, examples, config, device) -> Sums``, at the network's resolution: cheap, each round.
-        quality: ``Sums of all centers -> float``; larger is better; NaN where nothing was validated. Chooses the best round.
+        quality: ``Sums of all centers -> float``; larger is better, chooses the round; NaN: nothing to validate.
         measure: ``(model, radiographs of a split, config, device) -> Table``, at the radiographs' own resolution.
-        summarize: ``(table of any centers, description, config, resamples, seed) -> scopes`` of ``metrics.json``:
-            ``{"pooled": .., "macro": .., "centers": ..}``.
+        summarize: ``(table of any centers, description, config, resamples, seed, centers=()) -> scopes`` of
+            ``metrics.json``: ``{"pooled": .., "macro": .., "centers": ..}``; ``centers`` are listed even without a row.
     """
 
     name: str
@@ -63,7 +46,7 @@ class Task:
     validate: Callable[[nn.Module, Examples, Any, torch.device], Sums]
     quality: Callable[[Sums], float]
     measure: Callable[[nn.Module, Cohort, Split, Any, torch.device], Table]
-    summarize: Callable[[Table, Description, Any, int, int], dict[str, Any]]
+    summarize: Callable[..., dict[str, Any]]
 
     def of(self, cohort: Cohort, split: Split | None = None) -> Cohort:
         """Return the part of ``cohort`` that has this task's labels, in ``split`` where one is named."""

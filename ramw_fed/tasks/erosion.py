@@ -1,0 +1,167 @@
+"""Erosion of a joint, a Sharp/van der Heijde grade above 0, from a crop around it."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ramw_fed.config import ErosionConfig
+from ramw_fed.data.batches import Examples, Rows
+from ramw_fed.data.cohort import Cohort, Description
+from ramw_fed.data.packed import pack_crops
+from ramw_fed.data.radiograph import Split
+from ramw_fed.data.transforms import VARIATIONS, standardize, vary
+from ramw_fed.learning.inference import predict
+from ramw_fed.learning.losses import ClassCounts, Loss, erosion_loss
+from ramw_fed.learning.models import erosion_network
+from ramw_fed.metrics.erosion_scopes import ErosionTable, erosion_tree
+from ramw_fed.tasks.task import Sums, Table, Task
+
+
+class ErosionExamples:
+    """Scored joints that have a crop, a row each."""
+
+    def __init__(self, cohort: Cohort, split: Split, config: ErosionConfig) -> None:
+        """Take the scored joints of ``split``."""
+        self.cohort = EROSION.of(cohort, split)
+        self.config = config
+        self.crops = pack_crops(self.cohort, config.crop_size, mirror=config.mirror)
+        joints = self.cohort.description.joints
+        self._places = [
+            (row, joint)
+            for row, radiograph in enumerate(self.cohort.radiographs)
+            for joint, name in enumerate(joints)
+            if name in radiograph.scores and self.crops.has_crop(row, joint)
+        ]
+        owners = [self.cohort.radiographs[row] for row, _ in self._places]
+        self.centers = np.array([radiograph.center for radiograph in owners], dtype=np.str_)
+        self.patients = np.array([radiograph.patient for radiograph in owners], dtype=np.str_)
+        self.names = np.array([radiograph.name for radiograph in owners], dtype=np.str_)
+        self.joints = np.array([joints[joint] for _, joint in self._places], dtype=np.str_)
+        self.grades = np.array(
+            [radiograph.scores[joints[joint]] for radiograph, (_, joint) in zip(owners, self._places, strict=True)],
+            dtype=np.int64,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of joints."""
+        return len(self._places)
+
+    @property
+    def counts(self) -> ClassCounts:
+        """Joints without and with an erosion."""
+        positives = int((self.grades > 0).sum())
+        return ClassCounts(negatives=len(self) - positives, positives=positives)
+
+    def batch(self, rows: Rows, *, augment_key: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+        """Return inputs ``(rows, 1 + joints, S, S)`` as ``erosion_network`` wants them, and labels ``(rows,)``."""
+        inputs = torch.stack([self._read(int(row), augment_key) for row in rows])
+        return inputs, torch.from_numpy((self.grades[rows] > 0).astype(np.float32))
+
+    def _read(self, row: int, augment_key: tuple[int, int] | None) -> Tensor:
+        place, joint = self._places[row]
+        variation = None if augment_key is None else VARIATIONS[self.config.augmentation]
+        crop, _ = vary(
+            torch.from_numpy(self.crops.crop(place, joint))[None] / 255,
+            None,
+            variation,
+            self.config.crop_size,
+            key=(*(augment_key or ()), str(self.names[row]), str(self.joints[row])),
+            extend=True,
+        )
+        return with_identity(standardize(crop), joint, len(self.cohort.description.joints))
+
+
+def with_identity(crop: Tensor, joint: int, num_joints: int) -> Tensor:
+    """Add to ``(1, S, S)`` a channel for each joint: 1 everywhere for this one, 0 for the others."""
+    identity = torch.zeros(num_joints, *crop.shape[1:])
+    identity[joint] = 1
+    return torch.cat([crop, identity])
+
+
+def validate(model: nn.Module, examples: Examples, _config: ErosionConfig, device: torch.device) -> Sums:
+    """Return log loss and count of each class, as sums over joints."""
+    sums = dict.fromkeys(("log_loss_eroded", "eroded", "log_loss_intact", "intact"), 0.0)
+    for _, logits, targets in predict(model, examples, device):
+        losses = functional.binary_cross_entropy_with_logits(
+            logits.flatten().double(), targets.double(), reduction="none"
+        )
+        for name, chosen in (("eroded", targets > 0), ("intact", targets == 0)):
+            sums[name] += float(chosen.sum())
+            sums[f"log_loss_{name}"] += float(losses[chosen].sum())
+    return sums
+
+
+def quality(sums: Sums) -> float:
+    """Return minus the mean of the two classes' mean log loss, so that rare erosions weigh as much as intact joints.
+
+    NaN unless both classes were validated: on one class alone the best model is the one that always names it.
+    """
+    if not (sums.get("eroded") and sums.get("intact")):
+        return float("nan")
+    return -(sums["log_loss_eroded"] / sums["eroded"] + sums["log_loss_intact"] / sums["intact"]) / 2
+
+
+def measure(model: nn.Module, cohort: Cohort, split: Split, config: ErosionConfig, device: torch.device) -> Table:
+    """Return a row for each scored joint of ``split``: center, patient, name, joint, probability and true grade.
+
+    The probability is the sigmoid of the logit. Under logit adjustment the priors stood beside the logit in training
+    only, so it is meant for classes of equal prior: 0.5 is the threshold of least balanced error, at any prevalence.
+    """
+    examples = ErosionExamples(cohort, split, config)
+    logits = [part.flatten().double() for _, part, _ in predict(model, examples, device)]
+    return {
+        "center": examples.centers,
+        "patient": examples.patients,
+        "name": examples.names,
+        "joint": examples.joints,
+        "probability": torch.cat([torch.zeros(0, dtype=torch.float64), *logits]).sigmoid().numpy(),
+        "grade": examples.grades,
+    }
+
+
+def summarize(
+    table: Table,
+    description: Description,
+    config: ErosionConfig,
+    resamples: int,
+    seed: int,
+    *,
+    centers: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the scopes of ``metrics.json`` for what :func:`measure` returned at one or more centers."""
+    own = ErosionTable(
+        centers=tuple(map(str, table["center"])),
+        patients=tuple(map(str, table["patient"])),
+        radiographs=tuple(map(str, table["name"])),
+        joints=tuple(map(str, table["joint"])),
+        joint_names=description.joints,
+        probabilities=np.asarray(table["probability"], np.float64),
+        grades=np.asarray(table["grade"], np.int64),
+    )
+    listed = sorted({*own.centers, *centers})
+    return erosion_tree(own, centers=listed, threshold=config.threshold, seed=seed, resamples=resamples)
+
+
+def _network(description: Description, config: ErosionConfig) -> nn.Module:
+    return erosion_network(len(description.joints), config)
+
+
+def _loss(examples: Examples, config: ErosionConfig) -> Loss:
+    return erosion_loss(cast(ErosionExamples, examples).counts, config)
+
+
+EROSION = Task(
+    name="erosion",
+    label="scores",
+    examples=ErosionExamples,
+    network=_network,
+    loss=_loss,
+    validate=validate,
+    quality=quality,
+    measure=measure,
+    summarize=summarize,
+)

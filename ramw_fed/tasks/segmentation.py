@@ -1,0 +1,208 @@
+"""Bones as masks that may overlap: one sigmoid a bone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ramw_fed.config import SegmentationConfig
+from ramw_fed.data.batches import Examples, Rows
+from ramw_fed.data.cohort import Cohort, Description
+from ramw_fed.data.packed import pack
+from ramw_fed.data.radiograph import Radiograph, Split
+from ramw_fed.data.resizing import fit_image, unfit
+from ramw_fed.data.transforms import VARIATIONS, cut_middle, standardize, vary
+from ramw_fed.learning.inference import predict, predict_images
+from ramw_fed.learning.losses import Loss, dice_bce
+from ramw_fed.learning.models import segmentation_network
+from ramw_fed.metrics.overlap import dice, overlap_pair_masks
+from ramw_fed.metrics.segmentation_scopes import SegmentationTable, segmentation_tree
+from ramw_fed.metrics.surface import SEGMENTATION_COUNTS, SEGMENTATION_METRICS, segmentation_metrics
+from ramw_fed.tasks.task import Sums, Table, Task
+
+MEASURES = (*SEGMENTATION_METRICS, *SEGMENTATION_COUNTS)
+Masks = NDArray[np.bool_]
+
+
+class SegmentationExamples:
+    """Radiographs with masks, a row each, at the size of the network."""
+
+    def __init__(self, cohort: Cohort, split: Split, config: SegmentationConfig) -> None:
+        """Take the radiographs of ``split`` that have masks."""
+        self.cohort = SEGMENTATION.of(cohort, split)
+        self.config = config
+        self.packed = pack(self.cohort, canvas_size(config), mirror=config.mirror)
+        self.names = np.array([radiograph.name for radiograph in self.cohort.radiographs], dtype=np.str_)
+        self.patients = np.array([radiograph.patient for radiograph in self.cohort.radiographs], dtype=np.str_)
+
+    def __len__(self) -> int:
+        """Return the number of radiographs."""
+        return len(self.names)
+
+    def batch(self, rows: Rows, *, augment_key: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+        """Return images ``(rows, 1, S, S)`` and masks ``(rows, bones, S, S)`` uint8."""
+        pairs = [self._read(int(row), augment_key) for row in rows]
+        return torch.stack([image for image, _ in pairs]), torch.stack([masks for _, masks in pairs])
+
+    def _read(self, row: int, augment_key: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+        variation = None if augment_key is None else VARIATIONS[self.config.augmentation]
+        image, masks = vary(
+            torch.from_numpy(self.packed.image(row))[None] / 255,
+            torch.from_numpy(self.packed.masks(row).view(np.uint8)),
+            variation,
+            self.config.image_size,
+            key=(*(augment_key or ()), str(self.names[row])),
+        )
+        assert masks is not None
+        return standardize(image), masks
+
+
+def canvas_size(config: SegmentationConfig) -> int:
+    """Return the side of the packed images: the frame that the network sees, and what lies around it."""
+    around = round(config.image_size * (config.field_of_view - 1) / 2)
+    return config.image_size + 2 * around
+
+
+def validate(model: nn.Module, examples: Examples, _config: SegmentationConfig, device: torch.device) -> Sums:
+    """Return the sum over patients of the patient's mean Dice at the network's size, and the number of patients."""
+    values: dict[str, list[float]] = {}
+    for rows, logits, targets in predict(model, examples, device):
+        for row, predicted, truth in zip(rows, (logits > 0).numpy(), targets.numpy() > 0, strict=True):
+            values.setdefault(str(examples.patients[row]), []).append(_mean(dice(predicted, truth)))
+    means = [_mean(np.array(values[patient])) for patient in sorted(values)]
+    known = [mean for mean in means if not np.isnan(mean)]
+    return {"dsc": float(sum(known)), "patients": float(len(known))}
+
+
+def quality(sums: Sums) -> float:
+    """Return the mean Dice of the patients of all centers; NaN without any."""
+    patients = sums.get("patients", 0.0)
+    return sums["dsc"] / patients if patients else float("nan")
+
+
+def measure(model: nn.Module, cohort: Cohort, split: Split, config: SegmentationConfig, device: torch.device) -> Table:
+    """Measure every radiograph of ``split`` at its own size.
+
+    Returns:
+        ``center``, ``patient``, ``name``; each measure ``(rows, bones)``, and with ``overlap_`` before its name
+        ``(rows, pairs)``.
+    """
+    examples = SegmentationExamples(cohort, split, config)
+    radiographs, description = examples.cohort.radiographs, examples.cohort.description
+    pairs = description.overlap_indices()
+    measured: list[dict[str, NDArray[np.float64]]] = []
+    for rows, logits, _ in predict(model, examples, device):
+        for row, one in zip(rows, logits, strict=True):
+            predicted, truth = _at_native_size(one.sigmoid(), radiographs[row], description, config)
+            bones = segmentation_metrics(predicted, truth, tolerance_px=config.tolerance_px)
+            overlaps = segmentation_metrics(
+                overlap_pair_masks(predicted, pairs),
+                overlap_pair_masks(truth, pairs),
+                tolerance_px=config.tolerance_px,
+            )
+            measured.append({**bones, **{f"overlap_{name}": values for name, values in overlaps.items()}})
+    widths = {"": len(description.bones), "overlap_": len(pairs)}
+    return {
+        "center": np.array([radiograph.center for radiograph in radiographs], dtype=np.str_),
+        "patient": examples.patients,
+        "name": examples.names,
+        **{
+            prefix + name: np.array([each[prefix + name] for each in measured], np.float64).reshape(-1, width)
+            for prefix, width in widths.items()
+            for name in MEASURES
+        },
+    }
+
+
+def summarize(
+    table: Table,
+    description: Description,
+    _config: SegmentationConfig,
+    resamples: int,
+    seed: int,
+    *,
+    centers: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the scopes of ``metrics.json`` for what :func:`measure` returned at one or more centers."""
+    own = SegmentationTable(
+        centers=tuple(map(str, table["center"])),
+        patients=tuple(map(str, table["patient"])),
+        radiographs=tuple(map(str, table["name"])),
+        bones=description.bones,
+        overlaps=tuple("+".join(pair) for pair in description.overlap_pairs),
+        bone_values={name: np.asarray(table[name], np.float64) for name in MEASURES},
+        overlap_values={name: np.asarray(table[f"overlap_{name}"], np.float64) for name in MEASURES},
+    )
+    listed = sorted({*own.centers, *centers})
+    return segmentation_tree(own, centers=listed, seed=seed, resamples=resamples)
+
+
+def segment(
+    model: nn.Module, image: NDArray[np.uint8], config: SegmentationConfig, device: torch.device, *, mirror: bool
+) -> Masks:
+    """Return masks ``(bones, H, W)`` for any radiograph ``(H, W)``, at its size and orientation.
+
+    Args:
+        model: A network of this task, on ``device``.
+        image: Bone bright.
+        config: The knobs with which the network was trained.
+        device: Where to compute.
+        mirror: The wrist is of a side that is mirrored in training.
+    """
+    seen = np.ascontiguousarray(image[:, ::-1]) if mirror else image
+    square = torch.from_numpy(fit_image(seen, config.image_size))[None] / 255
+    probabilities = predict_images(model, standardize(square)[None], device)[0].sigmoid().numpy()
+    masks = np.stack([unfit(one, *image.shape) for one in probabilities]) >= 0.5
+    return np.ascontiguousarray(masks[:, :, ::-1]) if mirror else masks
+
+
+def _at_native_size(
+    probabilities: Tensor, radiograph: Radiograph, description: Description, config: SegmentationConfig
+) -> tuple[Masks, Masks]:
+    """Return (predicted, truth), oriented as the network sees them; only the frame where the canvas is larger."""
+    truth = radiograph.read_masks()
+    if config.mirror and radiograph.side in description.mirrored_sides:
+        truth = truth[:, :, ::-1]
+    height, width = truth.shape[1:]
+    margin = (canvas_size(config) - config.image_size) // 2
+    canvas = nn.functional.pad(probabilities, [margin] * 4).numpy()
+    predicted = np.stack([unfit(one, height, width) for one in canvas]) >= 0.5
+    if margin:
+        predicted, truth = (_frame(masks, config) for masks in (predicted, truth))
+    return predicted, np.ascontiguousarray(truth)
+
+
+def _frame(masks: Masks, config: SegmentationConfig) -> Masks:
+    longest = max(masks.shape[1:])
+    frame = round(longest * config.image_size / canvas_size(config))
+    side = min(frame, *masks.shape[1:])
+    return np.ascontiguousarray(cut_middle(torch.from_numpy(np.ascontiguousarray(masks)), side).numpy())
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _network(description: Description, config: SegmentationConfig) -> nn.Module:
+    return segmentation_network(len(description.bones), config)
+
+
+def _loss(_examples: Examples, _config: SegmentationConfig) -> Loss:
+    return dice_bce
+
+
+SEGMENTATION = Task(
+    name="segmentation",
+    label="masks",
+    examples=SegmentationExamples,
+    network=_network,
+    loss=_loss,
+    validate=validate,
+    quality=quality,
+    measure=measure,
+    summarize=summarize,
+)
