@@ -67,7 +67,7 @@ def draw_anatomy(rng: np.random.Generator, *, has_arthritis: bool) -> Anatomy:
         trabeculae=float(np.clip(rng.normal(1.0, 0.22), 0.4, 1.6)),
         joint_narrowing=float(narrowing),
         osteophytes=float(osteophytes),
-        hook=(380 + rng.normal(0, 6), 264 + rng.normal(0, 5), rng.uniform(12, 19), rng.uniform(14, 22)),
+        hook=(380 + rng.normal(0, 6), 264 + rng.normal(0, 5), rng.uniform(13, 21), rng.uniform(16, 25)),
         soft_tissue=float(np.clip(rng.normal(1.0, 0.08), 0.8, 1.25)),
         calcified_artery=float(rng.uniform(0.03, 0.10)) if rng.random() < 0.05 else 0.0,
         sesamoid_radius=float(rng.uniform(8, 13)),
@@ -82,7 +82,7 @@ def _vary(bone: str, control: Points, rng: np.random.Generator) -> Points:
     angle = np.deg2rad(rng.normal(0, 2.0 if is_carpal else 1.0))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     stretch = np.exp(rng.normal(0, 0.025, 2)) if is_carpal else np.exp([rng.normal(0, 0.07), rng.normal(0, 0.03)])
-    shift = rng.normal(0, 1.8, 2) if is_carpal else rng.normal(0, [2.5, 2.5])
+    shift = rng.normal(0, 1.8, 2) if is_carpal else rng.normal(0, [2.0, 1.5])
     points = (smooth_outline(control) - center) * stretch
     return np.asarray(points * (1 + _bumps(points, is_carpal, rng)) @ turn.T + center + shift)
 

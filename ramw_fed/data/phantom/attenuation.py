@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ramw_fed.data.phantom.erosions import Lesion, erode
 from ramw_fed.data.phantom.outlines import Points
-from ramw_fed.data.phantom.raster import Crop, crop_around, depth_inside, draw_lines, fill_smooth
+from ramw_fed.data.phantom.raster import Crop, crop_around, coverage_of, depth_inside, draw_lines
 from ramw_fed.data.phantom.texture import Field, Spongiosa
 
 _SPONGY = 0.42  # attenuation of spongy bone beside cortex
@@ -77,7 +77,7 @@ def cast_shadow(
     crop = crop_around(outline, side)
     if crop is None:
         return None
-    coverage = fill_smooth(outline, crop)
+    coverage = coverage_of(outline, crop)
     mask = (coverage >= 0.5).astype(np.uint8)
     distance = depth_inside(coverage)
     shaft = _shaft_share(build, crop)

@@ -1,4 +1,4 @@
-"""Edges of a bone that are seen through it: far rims, the hook of the hamate, growth scars."""
+"""Edges of a bone that are seen through it: far rims of joint surfaces and borders."""
 
 import numpy as np
 
@@ -16,8 +16,7 @@ def creases_of(bone: str, wrist: PosedWrist, rng: np.random.Generator) -> list[P
         return [_foot_of_styloid(outline)]
     if bone.startswith("Metacarpal"):
         return [_base_arc(outline, rng.uniform(8, 26) * scale, rng)]
-    arcs = [_arc(outline, rng.uniform(0.66, 0.9), rng.uniform(0.25, 0.6), scale, rng) for _ in range(2)]
-    return [*arcs, np.concatenate([wrist.hook, wrist.hook[:1]])] if bone == "Hamate" else arcs
+    return [_arc(outline, rng.uniform(0.66, 0.9), rng.uniform(0.25, 0.6), scale, rng) for _ in range(2)]
 
 
 def _arc(outline: Points, shrink: float, share: float, scale: float, rng: np.random.Generator) -> Points:

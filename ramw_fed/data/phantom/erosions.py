@@ -12,8 +12,8 @@ from ramw_fed.data.phantom.raster import Crop, fill
 from ramw_fed.data.phantom.texture import Field
 
 _NUM_BITES = (0, 1, 1, 2, 2, 3)
-_JOINT_REACH = {"Metacarpal1st": 85.0, "DistalRadius": 150.0, "DistalUlna": 75.0}  # how far from the joint
-_WIDTH = {"DistalRadius": 1.35, "DistalUlna": 1.05}  # bites grow with the joint's width
+_JOINT_REACH = {"Metacarpal1st": 45.0, "DistalRadius": 85.0, "DistalUlna": 65.0}  # from the bone's end
+_WIDTH = {"DistalRadius": 1.35, "DistalUlna": 1.25, "Metacarpal1st": 1.15}  # bites grow with the joint's width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,11 @@ def draw_lesions(bone: str, outline: Points, grade: int, *, scale: float, rng: n
     unit = _WIDTH.get(bone, 1.0) * scale
     lesions = []
     for _ in range(_NUM_BITES[grade]):
-        radius = (10 + 5.5 * grade) * rng.uniform(0.85, 1.15) * unit
+        radius = (8 + 6 * grade) * rng.uniform(0.85, 1.15) * unit
         spot = margin[rng.integers(len(margin))]
         inward = (middle - spot) / (np.linalg.norm(middle - spot) + 1e-6)
         center = spot + inward * radius * rng.uniform(0.0, 0.4)
-        lesions.append(_lesion(center, radius, rng, loss=0.5 + 0.08 * grade, is_bite=True))
+        lesions.append(_lesion(center, radius, rng, loss=0.42 + 0.1 * grade, is_bite=True))
     for _ in range(int(rng.random() < 0.12 * grade) + int(grade == 5)):
         center = middle + (margin[rng.integers(len(margin))] - middle) * rng.uniform(0.1, 0.6)
         lesions.append(_lesion(center, (5 + 2 * grade) * unit, rng, loss=0.3 + 0.08 * grade, is_bite=False))
@@ -89,8 +89,12 @@ def _margin(bone: str, outline: Points, scale: float) -> Points:
     """The part of an outline where erosions sit: all around short bones, the joint's end of long ones."""
     if bone not in _JOINT_REACH:
         return outline
-    tip = outline[np.argmax(outline[:, 1]) if bone.startswith("Metacarpal") else np.argmin(outline[:, 1])]
-    return np.asarray(outline[np.linalg.norm(outline - tip, axis=1) < _JOINT_REACH[bone] * scale])
+    spread = outline - outline.mean(axis=0)
+    _, vectors = np.linalg.eigh(spread.T @ spread)
+    is_end_below = bone.startswith("Metacarpal")
+    axis = vectors[:, 1] * np.sign(vectors[1, 1]) * (1 if is_end_below else -1)  # towards the joint
+    along = spread @ axis
+    return np.asarray(outline[along > along.max() - _JOINT_REACH[bone] * scale])
 
 
 def _blob(center: Points, radius: float, rng: np.random.Generator) -> Points:

@@ -13,7 +13,7 @@ PROXIMAL_ROW = ("Scaphoid", "Lunate", "Pisiform&Triquetrum")
 FOREARM = ("DistalRadius", "DistalUlna")
 
 _MIDDLE = np.array([300.0, 302.0])
-_CAPITATE_HEAD = np.array([300.0, 350.0])
+_CAPITATE_HEAD = np.array([299.0, 330.0])
 _PIVOTS = {bone: points[np.abs(points[:, 1] - 300) < 320].mean(axis=0) for bone, points in OUTLINES.items()}
 _THUMB_BASE = np.array([118.0, 268.0])
 
@@ -96,10 +96,10 @@ def _draw_moves(anatomy: Anatomy, rng: np.random.Generator) -> _Moves:
         deviation=deviation,
         thumb=float(np.clip(rng.normal(0, 0.17), -0.5, 0.4)),
         foreshortening=float(np.clip(rng.normal(0.02 - 0.4 * deviation, 0.07), -0.08, 0.24)),
-        row=rng.normal(0, [3.0, 2.5]) + [-16 * deviation, 1 - closer * 0.7],
-        forearm=rng.normal(0, [5.0, 4.0]) + [0, -8 - closer * 0.5],
+        row=rng.normal(0, [2.5, 2.0]) + [-12 * deviation - 4, -3 - closer * 0.5],
+        forearm=rng.normal(0, [5.0, 3.5]) + [-6, -4 - closer * 0.5],
         pisiform=rng.normal(0, [9.0, 10.0]),
-        jitter={bone: (float(rng.normal(0, 0.015)), rng.normal(0, 1.3, 2)) for bone in BONES},
+        jitter={bone: (float(rng.normal(0, 0.012)), rng.normal(0, 1.0, 2)) for bone in BONES},
     )
 
 

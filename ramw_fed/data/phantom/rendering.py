@@ -98,11 +98,14 @@ def _superpose(
     for shadow in _shadows_without_mask(wrist, anatomy, style, spongiosa, rng, side):
         total[shadow.crop.window] += np.power(shadow.attenuation, power)
     np.power(total, 1 / power, out=total)
-    pisiform = _pisiform(wrist, anatomy, style, spongiosa, rng, side)
-    if pisiform is not None:
-        # It stands well in front of the other bones, whose shadows it does not share.
-        total[pisiform.crop.window] += _PISIFORM_OPACITY * pisiform.attenuation
-        masks[BONES.index("Pisiform&Triquetrum")][pisiform.crop.window] |= pisiform.mask
+    # What stands well in front of the other bones shares nothing with them: its shadow adds.
+    for kind, opacity, outline in (("Pisiform", 0.45, wrist.pisiform), ("Hook", 0.22, wrist.hook)):
+        build = _build(kind, outline, anatomy, style, wrist.scale, rng)
+        shadow = cast_shadow(outline, build, spongiosa, side=side, rng=rng)
+        if shadow is not None:
+            total[shadow.crop.window] += opacity * shadow.attenuation
+            if kind == "Pisiform":
+                masks[BONES.index("Pisiform&Triquetrum")][shadow.crop.window] |= shadow.mask
     return total
 
 
@@ -119,14 +122,6 @@ def _shadows_without_mask(
             yield shadow
 
 
-def _pisiform(
-    wrist: PosedWrist, anatomy: Anatomy, style: Style, spongiosa: Spongiosa, rng: np.random.Generator, side: int
-) -> BoneShadow | None:
-    build = _build("Pisiform", wrist.pisiform, anatomy, style, wrist.scale, rng)
-    return cast_shadow(wrist.pisiform, build, spongiosa, side=side, rng=rng)
-
-
-_PISIFORM_OPACITY = 0.45
 _DEPTHS = {
     "DistalRadius": 46.0,
     "DistalUlna": 33.0,
@@ -135,10 +130,11 @@ _DEPTHS = {
     "Trapezoid": 32.0,
     "Pisiform&Triquetrum": 34.0,
     "Pisiform": 26.0,
+    "Hook": 22.0,
     "Sesamoid": 11.0,
     "Phalanx": 24.0,
 }
-_DENSITIES = {"DistalRadius": 0.80, "DistalUlna": 0.80, "Pisiform": 0.8, "Sesamoid": 0.6}
+_DENSITIES = {"DistalRadius": 0.80, "DistalUlna": 0.80, "Pisiform": 0.8, "Hook": 0.8, "Sesamoid": 0.6}
 _SHAFTS = {"DistalRadius": (60.0, 240.0), "DistalUlna": (50.0, 190.0), "Metacarpal1st": (40.0, 120.0)}
 
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from ramw_fed.data.phantom.outlines import Points, smooth_outline
 from ramw_fed.data.phantom.pose import PosedWrist
-from ramw_fed.data.phantom.raster import Crop, fill
+from ramw_fed.data.phantom.raster import Crop, coverage_of
 from ramw_fed.data.phantom.texture import Field
 
 _REACH = 130.0  # depth below the skin at which the hand has its full thickness, px of 600
@@ -25,7 +25,7 @@ def soft_tissue_thickness(wrist: PosedWrist, *, side: int, margin: float) -> Fie
     hull = np.zeros((side + 2 * pad, side + 2 * pad), np.uint8)
     crop = Crop(-pad, -pad, side + 2 * pad, side + 2 * pad)
     for part in _parts(wrist, margin):
-        hull |= fill(part, crop)
+        hull |= (coverage_of(part, crop, finer=1) > 0).astype(np.uint8)
     depth = cv2.distanceTransform(hull, cv2.DIST_L2, 5)[pad:-pad, pad:-pad]
     near = np.maximum(1 - depth / reach, 0)
     thickness = np.sqrt(1 - near**2.4)

@@ -73,7 +73,7 @@ _LOOKS: Mapping[str, tuple[float, float, tuple[float, float, float, float, float
         "bone": (0.45, 0.7, (0.5, 0.2, 0.9, 0.4, 0.1, 0.8)),
         "overlap_power": (1.6, 3.6, (0.4, 0.8, 0.2, 0.6, 0.9, 0.1)),
         "rim": (0.8, 1.6, (0.5, 0.1, 0.9, 0.3, 0.7, 0.6)),
-        "trabeculae": (0.55, 1.5, (0.6, 0.2, 0.9, 0.4, 0.1, 0.8)),
+        "trabeculae": (0.55, 1.3, (0.6, 0.2, 0.9, 0.4, 0.1, 0.8)),
         "blur": (0.5, 1.35, (0.4, 0.8, 0.1, 0.95, 0.6, 0.2)),
         "noise": (0.003, 0.018, (0.3, 0.1, 0.5, 0.95, 0.7, 0.2)),
         "grain": (0.3, 1.1, (0.4, 0.7, 0.1, 0.9, 0.5, 0.2)),
@@ -86,10 +86,10 @@ _LOOKS: Mapping[str, tuple[float, float, tuple[float, float, float, float, float
 # Views vary within every center: spread (one standard deviation), mean, and the centers' offsets in spreads.
 _VIEWS: Mapping[str, tuple[float, float, tuple[float, float, float, float, float, float]]] = MappingProxyType(
     {
-        "zoom": (0.07, 0.0, (0.2, -0.6, 0.5, -1.0, 0.9, 0.0)),
-        "shift_x": (24.0, 0.0, (0.0, 0.3, -0.3, 0.5, -0.5, 0.1)),
-        "shift_y": (56.0, 0.0, (0.2, -0.4, 0.5, 0.7, -0.7, 0.0)),
-        "rotation": (7.5, 0.0, (0.0, 0.4, -0.4, 0.6, -0.7, 0.2)),
+        "zoom": (0.085, 0.0, (0.2, -0.6, 0.5, -1.0, 0.9, 0.0)),
+        "shift_x": (30.0, 0.0, (0.0, 0.3, -0.3, 0.5, -0.5, 0.1)),
+        "shift_y": (60.0, 0.0, (0.2, -0.4, 0.5, 0.7, -0.7, 0.0)),
+        "rotation": (9.0, 0.0, (0.0, 0.4, -0.4, 0.6, -0.7, 0.2)),
     }
 )
 _BAND_SHARE = (0.25, (0.6, 0.1, 0.3, 0.05, 0.8, 0.2))
