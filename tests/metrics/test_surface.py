@@ -133,6 +133,17 @@ def test_views_of_masks_are_read_as_copies_are(change):
         np.testing.assert_array_equal(views[name], values)
 
 
+def test_a_stray_pixel_far_away_changes_values_as_it_does_in_monai():
+    truth = np.zeros((1, 400, 400), bool)
+    truth[0, 10:50, 10:52] = True
+    predicted = truth.copy()
+    predicted[0, 380:384, 350:353] = True  # ten pixels of outline: ranks around the percentile lie 400 px apart
+    ours, theirs = segmentation_metrics(predicted, truth), monai_metrics(predicted, truth)
+    assert 10 < ours["hd95"] < 460
+    for name, values in theirs.items():
+        np.testing.assert_allclose(ours[name], values, atol=1e-5, rtol=1e-6, err_msg=name)
+
+
 def test_distances_are_square_roots_of_whole_numbers_exactly():
     predicted, truth = bones(2, size=300)
     distances = surface_distances(predicted[3], truth[3])
