@@ -1,0 +1,127 @@
+"""The pair of Flower apps that all engines run, unmodified: a coordinator and a center."""
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from functools import wraps
+
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from ramw_fed.center import Center
+from ramw_fed.config import RunConfig, nest, resolve
+from ramw_fed.errors import CohortError, ConfigError, RamwFedError
+from ramw_fed.federation import records
+from ramw_fed.federation.coordinator import Recorder, coordinate
+from ramw_fed.federation.opening import Opened, open_center, run_tasks
+from ramw_fed.federation.recorder import FolderRecorder
+from ramw_fed.federation.records import Order, Registration, read_order
+from ramw_fed.manifest import versions
+from ramw_fed.tasks.task import Task
+
+_LOG = logging.getLogger("ramw_fed.center")
+
+Handler = Callable[[Message, Context], Message]
+Answer = Callable[[Message, Order, Opened], Message]
+
+
+def server_app(config: RunConfig | None = None, recorder: Recorder | None = None) -> ServerApp:
+    """Return the coordinator.
+
+    Args:
+        config: The run; None reads it from Flower's run-config.
+        recorder: Who keeps what comes out; None writes the run folder that the configuration names.
+    """
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        resolved = config or resolve(nest(context.run_config))
+        coordinate(grid, resolved, recorder or FolderRecorder.at(resolved))
+
+    return app
+
+
+def client_app() -> ClientApp:
+    """Return a center, for every engine and every center."""
+    app = ClientApp()
+    app.query()(_guarded(_enrol))
+    app.train()(_guarded(_train))
+    app.evaluate("validate")(_guarded(_validate))
+    app.evaluate("measure")(_guarded(_measure))
+    return app
+
+
+def _enrol(message: Message, order: Order, opened: Opened) -> Message:
+    return records.registration_answer(message, order, _register(opened, run_tasks(order.config)))
+
+
+def _train(message: Message, order: Order, opened: Opened) -> Message:
+    update = _own(opened).train(_task(order), order.weights, order.ticket.round)
+    return records.update_answer(message, order, update)
+
+
+def _validate(message: Message, order: Order, opened: Opened) -> Message:
+    center = _own(opened)
+    sums = center.validate(_task(order), order.weights)
+    return records.sums_answer(message, order, center.name, sums)
+
+
+def _measure(message: Message, order: Order, opened: Opened) -> Message:
+    center, task = _own(opened), _task(order)
+    table = center.measure(task, order.weights, order.split)
+    if opened.shares_values:
+        return records.table_answer(message, order, center.name, table)
+    training = order.config.training(task.name)
+    scopes = task.summarize(table, center.description, training, order.config.resamples, order.config.seed)
+    return records.summary_answer(message, order, center.name, scopes)
+
+
+def _register(opened: Opened, tasks: Mapping[str, Task]) -> Registration:
+    center = opened.center
+    return Registration(
+        center=center.name if center else "",
+        centers=opened.peers,
+        cohort=opened.cohort.sha256,
+        description=opened.cohort.description,
+        versions=versions(),
+        enrolments={name: center.enrol(task) for name, task in tasks.items()} if center else {},
+    )
+
+
+def _task(order: Order) -> Task:
+    tasks = run_tasks(order.config)
+    if order.ticket.task not in tasks:
+        raise ConfigError(f"task {order.ticket.task!r} is not one of the run's: {', '.join(tasks)}")
+    return tasks[order.ticket.task]
+
+
+def _own(opened: Opened) -> Center:
+    if opened.center is None:
+        raise CohortError("this node stands for no center: the cohort has fewer centers than there are nodes")
+    return opened.center
+
+
+def _guarded(answer: Answer) -> Handler:
+    """Read the order and open the center; the text of any error stays in this center's log."""
+
+    @wraps(answer)
+    def handle(message: Message, context: Context) -> Message:
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(1)  # two threads add in another order: other weights
+            order = read_order(message)
+            return answer(message, order, open_center(context.node_config, order.config))
+        except Exception as error:
+            opaque = secrets.token_hex(4)
+            _LOG.exception("%s: the coordinator was told this number only", opaque)
+            return records.refusal(message, error.code if isinstance(error, RamwFedError) else "E-CENTER", opaque)
+        finally:
+            torch.set_num_threads(threads)
+
+    return handle
+
+
+__all__ = ["client_app", "server_app"]

@@ -1,0 +1,128 @@
+"""What a federation needs to go on after any kill: a file a round; the last complete one stays valid."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ramw_fed.config import flatten
+from ramw_fed.errors import RunError, UpdateError
+from ramw_fed.federation.packets import Packet, pack, unpack
+
+_NAME = "round-{:05d}.safetensors"
+
+
+@dataclass(kw_only=True)
+class TaskState:
+    """Where the federation of one task stands.
+
+    Attributes:
+        weights: Shared weights after the last round.
+        best: Weights of the best round so far.
+        best_round: That round; 0 before the first.
+        best_quality: Its quality; None where nothing could be validated.
+        failed_rounds: Rounds in a row, up to now, without enough valid updates.
+    """
+
+    weights: dict[str, Tensor]
+    best: dict[str, Tensor]
+    best_round: int = 0
+    best_quality: float | None = None
+    failed_rounds: int = 0
+
+
+@dataclass(kw_only=True)
+class State:
+    """Where a federation stands after ``round`` complete rounds."""
+
+    round: int = 0
+    tasks: dict[str, TaskState] = field(default_factory=dict)
+
+
+def save_checkpoint(folder: Path, state: State, deciding: Mapping[str, Any]) -> Path:
+    """Write the state after a round; older checkpoints go once the new one is safe on the disk.
+
+    Args:
+        folder: Where checkpoints lie; made where missing.
+        state: What to save.
+        deciding: The knobs that decide the run's numbers, from ``RunConfig.deciding``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _NAME.format(state.round)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        file.write(pack(_packet(state, deciding)))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(folder)
+    for older in _complete(folder)[:-1]:
+        older.unlink()
+    return path
+
+
+def load_checkpoint(folder: Path, deciding: Mapping[str, Any]) -> State | None:
+    """Return the last complete state, or None where there is none; removes what a kill left half written.
+
+    Raises:
+        RunError: It belongs to another configuration (the difference is named), or cannot be read.
+    """
+    for leftover in folder.glob("*.part"):
+        leftover.unlink()
+    complete = _complete(folder)
+    if not complete:
+        return None
+    try:
+        packet = unpack(complete[-1].read_bytes())
+        before, state = packet.header["deciding"], _state(packet)
+    except (OSError, UpdateError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{complete[-1]} is no checkpoint: {error}; remove it to start this run anew") from error
+    _refuse_other(flatten(before), flatten(deciding))
+    return state
+
+
+def _packet(state: State, deciding: Mapping[str, Any]) -> Packet:
+    facts = ("best_round", "best_quality", "failed_rounds")
+    tasks = {name: {fact: getattr(task, fact) for fact in facts} for name, task in sorted(state.tasks.items())}
+    tensors: dict[str, Tensor] = {}
+    for name, task in state.tasks.items():
+        tensors |= {f"{name}/weights/{key}": tensor for key, tensor in task.weights.items()}
+        # A copy: safetensors refuses tensors that share memory, as they do where the last round is the best.
+        tensors |= {f"{name}/best/{key}": tensor.clone() for key, tensor in task.best.items()}
+    return Packet(header={"round": state.round, "tasks": tasks, "deciding": dict(deciding)}, tensors=tensors)
+
+
+def _state(packet: Packet) -> State:
+    tasks = {
+        name: TaskState(
+            weights=_below(packet.tensors, f"{name}/weights/"), best=_below(packet.tensors, f"{name}/best/"), **facts
+        )
+        for name, facts in packet.header["tasks"].items()
+    }
+    return State(round=packet.header["round"], tasks=tasks)
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted(folder.glob(_NAME.replace("{:05d}", "*")))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    if differing:
+        lines = ", ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in differing)
+        raise RunError(f"the checkpoint belongs to another configuration: {lines}; resume with the old one")

@@ -1,0 +1,109 @@
+"""The coordinator's run from the roll to the last measurement, over whatever grid carries its messages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from flwr.serverapp import Grid
+from torch import Tensor
+
+from ramw_fed.center import initial_weights
+from ramw_fed.config import RunConfig
+from ramw_fed.errors import ConfigError, FederationError
+from ramw_fed.federation.checkpoint import State
+from ramw_fed.federation.enrolment import Roll, call_roll
+from ramw_fed.federation.opening import run_tasks
+from ramw_fed.federation.packets import shapes
+from ramw_fed.federation.strategy import Measured, RamwStrategy, hash_weights, start_state
+from ramw_fed.learning.weights_file import load_weights
+from ramw_fed.methods import get_method
+from ramw_fed.run_folder import RunFolder
+from ramw_fed.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a federation leaves in memory.
+
+    Attributes:
+        roll: Who took part.
+        state: Last and best weights of each task.
+        measured: Task to what the centers measured of the best weights on the test split.
+        seconds: Wall time of the exchanges: ``train`` and ``evaluate``.
+    """
+
+    roll: Roll
+    state: State
+    measured: Mapping[str, Measured]
+    seconds: Mapping[str, float]
+
+
+class Recorder(Protocol):
+    """Who keeps what comes out of a federation; knows nothing of Flower."""
+
+    def resume(self) -> State | None:
+        """Return where an earlier attempt stopped, or None to begin."""
+        ...
+
+    def watch(self, phase: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` answers of a phase have come."""
+        ...
+
+    def on_round(self, records: Sequence[Mapping[str, Any]], state: State) -> None:
+        """Keep a complete round: a record of each task, and what resuming would need."""
+        ...
+
+    def open_test(self, chosen: Mapping[str, str]) -> None:
+        """Allow the one measurement on the test split of weights with these hashes, or raise ``RunError``."""
+        ...
+
+    def finish(self, outcome: Outcome) -> None:
+        """Keep what came out."""
+        ...
+
+
+def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
+    """Federate, choose each task's best round by validation, and measure it once on the test split.
+
+    Raises:
+        FederationError: Centers are missing, or too many rounds in a row failed; finished rounds are kept.
+    """
+    tasks = list(run_tasks(config).values())
+    roll = call_roll(grid, config, [task.name for task in tasks])
+    state = recorder.resume() or start_state({task.name: starting_weights(task, roll, config) for task in tasks})
+    strategy = RamwStrategy(config, get_method(config.method), tasks, roll, state, recorder)
+    strategy.federate(grid)
+    chosen = {name: task.best for name, task in sorted(state.tasks.items())}
+    recorder.open_test({name: hash_weights(weights) for name, weights in chosen.items()})
+    measured = strategy.measure(grid, chosen, "test")
+    _refuse_missing(measured)
+    evaluate = strategy.seconds.get("validate", 0.0) + strategy.seconds.get("measure", 0.0)
+    seconds = {"train": strategy.seconds.get("train", 0.0), "evaluate": evaluate}
+    recorder.finish(Outcome(roll=roll, state=state, measured=measured, seconds=seconds))
+
+
+def _refuse_missing(measured: Mapping[str, Measured]) -> None:
+    missing = {f"{each.center}: {each.code} {each.reason}" for one in measured.values() for each in one.rejections}
+    if missing:
+        raise FederationError(
+            f"not every center measured the final weights ({'; '.join(sorted(missing))}); resume to measure again"
+        )
+
+
+def starting_weights(task: Task, roll: Roll, config: RunConfig) -> dict[str, Tensor]:
+    """Return the weights of round 0: seeded ones, or those that ``start-from`` names where they are of this task.
+
+    Raises:
+        ConfigError: They do not fit the task's network.
+    """
+    seeded = initial_weights(task, roll.description, config)
+    path = Path(config.start_from)
+    if not config.start_from or (path.is_dir() and not (path / "models" / f"{task.name}.safetensors").exists()):
+        return seeded
+    weights, card = RunFolder.open(path).load_model(task.name) if path.is_dir() else load_weights(path)
+    if card.task != task.name:
+        return seeded
+    if shapes(weights) != shapes(seeded):
+        raise ConfigError(f"start-from = {config.start_from!r} holds another {task.name} network than the knobs say")
+    return weights

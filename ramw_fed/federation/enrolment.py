@@ -1,0 +1,156 @@
+"""Round 0: who takes part, with how much, and that all of them mean the same thing."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from ramw_fed.center import Enrolment
+from ramw_fed.config import RunConfig
+from ramw_fed.data.cohort import Description
+from ramw_fed.errors import FederationError
+from ramw_fed.federation import records, validation
+from ramw_fed.federation.exchange import exchange
+from ramw_fed.federation.records import MESSAGE_TYPES, Registration, Ticket
+from ramw_fed.federation.validation import Question
+from ramw_fed.manifest import versions
+
+# A patch release of Python changes no weights.
+_FREE_VERSIONS = frozenset({"python"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roll:
+    """The centers of a run.
+
+    Attributes:
+        run: Opaque name of the run.
+        nodes: Center to Flower's number of its node, sorted by center.
+        enrolments: Task to center to what it has to train it; only centers with a patient, sorted.
+        description: What the images of all centers show.
+        cohort: One hash for the cohorts of all centers.
+    """
+
+    run: str
+    nodes: Mapping[str, int]
+    enrolments: Mapping[str, Mapping[str, Enrolment]]
+    description: Description
+    cohort: str
+
+
+def call_roll(grid: Grid, config: RunConfig, tasks: Sequence[str]) -> Roll:
+    """Wait for the centers and enrol them.
+
+    Where one machine simulates the centers, they know their number; a deployment waits for those in ``centers``.
+
+    Raises:
+        FederationError: A center is missing, refused, came twice or runs other versions; or nobody can train a task.
+    """
+    run = secrets.token_hex(8)
+    deadline = time.monotonic() + config.round_timeout
+    registered: dict[int, Registration] = {}
+    asked: set[int] = set()
+    while True:
+        arrived = sorted(set(grid.get_node_ids()) - asked)
+        asked |= set(arrived)
+        registered |= _enrol(grid, config, run, arrived)
+        if arrived and not config.centers and any(not one.centers for one in registered.values()):
+            raise FederationError(
+                "centers that stand for themselves came, but the run does not say for whom to wait; "
+                'set centers to their names, as in centers = "BTXRD,DHA"'
+            )
+        missing = _missing(config, registered)
+        if registered and not missing:
+            break
+        if time.monotonic() > deadline:
+            raise FederationError(
+                f"{', '.join(missing) or 'every center'} did not connect within round-timeout = "
+                f"{config.round_timeout:g} s; enrolled: {', '.join(_names(registered)) or 'none'}"
+            )
+        time.sleep(0.2)
+    return _roll(run, config, tasks, registered)
+
+
+def _enrol(grid: Grid, config: RunConfig, run: str, nodes: Sequence[int]) -> dict[int, Registration]:
+    questions, messages = [], []
+    for node in nodes:
+        ticket = Ticket(run=run, purpose="enrol", task="", round=0, base="", nonce=secrets.token_hex(16))
+        questions.append(Question(node=node, center=f"node {node}", ticket=ticket))
+        content = records.order_content(ticket, config)
+        messages.append(Message(content, node, MESSAGE_TYPES["enrol"], group_id=ticket.nonce))
+    replies = exchange(grid, messages, config.round_timeout, lambda _: None)
+    sifted = validation.sift(
+        questions, replies, lambda reply, question: (question.node, records.read_registration(reply))
+    )
+    if sifted.rejections:
+        told = "; ".join(f"{each.center}: {each.code}, {each.reason}" for each in sifted.rejections)
+        raise FederationError(f"not every center could enrol: {told}")
+    # A simulation may have more nodes than the cohort has centers; those stand for nobody.
+    return {node: one for node, one in sifted.answers.values() if one.center}
+
+
+def _missing(config: RunConfig, registered: Mapping[int, Registration]) -> list[str]:
+    wanted = set(config.centers) or {name for one in registered.values() for name in one.centers}
+    return sorted(wanted - {one.center for one in registered.values()})
+
+
+def _names(registered: Mapping[int, Registration]) -> list[str]:
+    return sorted(one.center for one in registered.values())
+
+
+def _roll(run: str, config: RunConfig, tasks: Sequence[str], registered: Mapping[int, Registration]) -> Roll:
+    names = _names(registered)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise FederationError(f"{', '.join(twice)} enrolled from two nodes; stop one of them")
+    strangers = sorted(set(names) - set(config.centers)) if config.centers else []
+    by_name = {one.center: (node, one) for node, one in registered.items() if one.center not in strangers}
+    registrations = {name: by_name[name][1] for name in sorted(by_name)}
+    _refuse_other_versions(registrations)
+    _refuse_other_descriptions(registrations)
+    enrolments = {
+        task: {
+            name: one.enrolments[task]
+            for name, one in registrations.items()
+            if task in one.enrolments and one.enrolments[task].patients > 0
+        }
+        for task in tasks
+    }
+    for task, enrolled in enrolments.items():
+        if not enrolled:
+            raise FederationError(f"no center has examples to train {task}; check the cohort's labels, or set tasks")
+    first = next(iter(registrations.values()))
+    hashes = sorted({one.cohort for one in registrations.values()})
+    return Roll(
+        run=run,
+        nodes={name: by_name[name][0] for name in registrations},
+        enrolments=enrolments,
+        description=first.description,
+        cohort=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+    )
+
+
+def _refuse_other_versions(registrations: Mapping[str, Registration]) -> None:
+    own = versions()
+    faults = [
+        f"{name} has {package} {one.versions.get(package)}, the coordinator {version}"
+        for name, one in registrations.items()
+        for package, version in own.items()
+        if package not in _FREE_VERSIONS and one.versions.get(package) != version
+    ]
+    if faults:
+        raise FederationError(f"versions differ, and with them the results: {'; '.join(faults)}. Install one set")
+
+
+def _refuse_other_descriptions(registrations: Mapping[str, Registration]) -> None:
+    (first, wanted), *others = registrations.items()
+    different = [name for name, one in others if one.description != wanted.description]
+    if different:
+        raise FederationError(
+            f"cohort.toml of {', '.join(different)} differs from that of {first} in bones, joints, grades, sides or "
+            "kind; centers that learn one model must describe their images alike"
+        )

@@ -1,0 +1,123 @@
+"""From a node to its center: whose radiographs this process may read, and where they are."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ramw_fed.center import Center
+from ramw_fed.config import Knobs, RunConfig, knob, nest, read_toml, resolve
+from ramw_fed.data.cohort import Cohort
+from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.errors import CohortError, ConfigError
+from ramw_fed.methods import get_method
+from ramw_fed.tasks import get_task
+from ramw_fed.tasks.task import Task
+
+CENTER_FILE = "center-file"
+PARTITION = "partition-id"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CenterFile(Knobs):
+    """``center.toml``: what a hospital says of itself. The run cannot change it."""
+
+    table: ClassVar[str] = "center.toml"
+
+    name: str = knob("", "name of the center, as the coordinator waits for it")
+    data: str = knob("", "folder with the center's own radiographs, as the cohort's tree; relative to this file")
+    share_values: bool = knob(
+        False, "whether the values of single radiographs may leave, beside the center's own summary of them"
+    )
+
+    @classmethod
+    def open(cls, path: Path) -> "CenterFile":
+        """Read the file; ``data`` is made absolute.
+
+        Raises:
+            ConfigError: It cannot be read, a key is unknown, or name or data is missing.
+        """
+        raw = cls.read(read_toml(path), where=f" in {path.name}")
+        if not raw.name or not raw.data:
+            raise ConfigError(f"{path.name} must set name and data")
+        return cls(name=raw.name, data=str((path.parent / raw.data).resolve()), share_values=raw.share_values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A center at its data.
+
+    Attributes:
+        center: Ready to train; None where a simulation has more nodes than the cohort has centers.
+        cohort: The center's own radiographs, or all that the machine simulates.
+        peers: Names of all centers that this machine simulates; empty where the center stands for itself.
+        shares_values: Whether rows of measurements may leave.
+    """
+
+    center: Center | None
+    cohort: Cohort
+    peers: tuple[str, ...]
+    shares_values: bool
+
+
+def run_tasks(config: RunConfig) -> dict[str, Task]:
+    """Return the run's tasks by their own names."""
+    tasks = [get_task(name) for name in config.tasks]
+    return {task.name: task for task in tasks}
+
+
+def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
+    """Return the center that a node stands for, from its own file, else by its number in a simulation.
+
+    Raises:
+        ConfigError: The node says neither.
+        CohortError: The data cannot be read, or hold nothing of this center.
+    """
+    if CENTER_FILE in node_config:
+        own = CenterFile.open(Path(str(node_config[CENTER_FILE])))
+        center = _center(own.name, own.data, _key(config))
+        return Opened(center=center, cohort=center.cohort, peers=(), shares_values=own.share_values)
+    if PARTITION not in node_config:
+        raise ConfigError(f"the node has neither {CENTER_FILE!r} nor {PARTITION!r}; start it with --node-config")
+    names = simulated_centers(config)
+    number = int(node_config[PARTITION])
+    cohort = _read_cohort(config.cohort, config.split)
+    one = _center(names[number], config.cohort, _key(config)) if number < len(names) else None
+    return Opened(center=one, cohort=cohort, peers=names, shares_values=True)
+
+
+def simulated_centers(config: RunConfig) -> tuple[str, ...]:
+    """Return the sorted names of the centers that a simulation on this machine has: node 0 stands for the first.
+
+    Raises:
+        ConfigError: The cohort's path is not absolute, or ``centers`` names one that it does not have.
+    """
+    if not Path(config.cohort).is_absolute():
+        raise ConfigError(f"cohort is {config.cohort!r}; engines run elsewhere, so an absolute path is wanted")
+    known = _read_cohort(config.cohort, config.split).centers
+    unknown = sorted(set(config.centers) - set(known))
+    if unknown:
+        raise ConfigError(f"centers names {', '.join(unknown)}; the cohort has {', '.join(known)}")
+    return tuple(sorted(config.centers)) or known
+
+
+@lru_cache(maxsize=2)
+def _read_cohort(root: str, split: str) -> Cohort:
+    return read_ramw600(Path(root), split="grouped" if split == "grouped" else "official")
+
+
+# One center a process has opened costs its decoded images; six of them are a whole simulation.
+@lru_cache(maxsize=16)
+def _center(name: str, root: str, key: str) -> Center:
+    config = resolve(nest(json.loads(key)))
+    cohort = _read_cohort(root, config.split).at(name)
+    if not cohort.radiographs:
+        raise CohortError(f"{root} holds no radiograph of {name!r}; check name and data in center.toml")
+    return Center(name, cohort, config, get_method(config.method))
+
+
+def _key(config: RunConfig) -> str:
+    """Return what the cached centers differ by: the configuration, without the run folder."""
+    return json.dumps({name: value for name, value in config.flat().items() if name != "out"}, sort_keys=True)

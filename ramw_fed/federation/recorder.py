@@ -1,0 +1,138 @@
+"""What a federation leaves in its run folder, in every engine."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ramw_fed.config import RunConfig
+from ramw_fed.errors import ConfigError
+from ramw_fed.federation.checkpoint import State, load_checkpoint, save_checkpoint
+from ramw_fed.federation.coordinator import Outcome
+from ramw_fed.federation.opening import run_tasks
+from ramw_fed.federation.strategy import Measured
+from ramw_fed.learning.weights_file import Card
+from ramw_fed.manifest import VERSION, git_commit, summarize_seconds, versions, workers_of
+from ramw_fed.progress import Watch, nobody
+from ramw_fed.run_folder import RunFolder
+from ramw_fed.tasks.task import Table
+
+
+class FolderRecorder:
+    """Writes rounds and checkpoints as they come, then weights, predictions, metrics and manifest."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig, watch: Watch = nobody) -> None:
+        self.folder = folder
+        self.config = config
+        self.watch = watch
+        self.outcome: Outcome | None = None
+        self._started = time.monotonic()
+
+    @classmethod
+    def at(cls, config: RunConfig) -> "FolderRecorder":
+        """Open the run folder that the configuration names, to begin a run or to go on with it.
+
+        Raises:
+            ConfigError: ``out`` is no absolute path.
+        """
+        if not Path(config.out).is_absolute():
+            raise ConfigError(f"out is {config.out!r}; the coordinator runs elsewhere, so an absolute path is wanted")
+        return cls(RunFolder.create(Path(config.out), config, resume=True), config)
+
+    def resume(self) -> State | None:
+        """Return the last complete round's state, or None; drops what was logged after it."""
+        state = load_checkpoint(self.folder.checkpoints, self.config.deciding())
+        self.folder.keep_rounds(state.round if state else 0)
+        return state
+
+    def on_round(self, records: Sequence[Mapping[str, Any]], state: State) -> None:
+        """Log the round, then make it the one to resume from."""
+        for record in records:
+            self.folder.append_round(record)
+        save_checkpoint(self.folder.checkpoints, state, self.config.deciding())
+
+    def open_test(self, chosen: Mapping[str, str]) -> None:
+        """Open the test split for these weights."""
+        self.folder.open_test_split(chosen)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Write models, predictions, metrics and manifest."""
+        self.outcome = outcome
+        for name, measured in outcome.measured.items():
+            self.folder.save_model(outcome.state.tasks[name].best, self._card(name, outcome))
+            if measured.tables:
+                self.folder.write_predictions(name, join(measured.tables))
+        self.folder.write_json("manifest.json", self._manifest(outcome))
+        self.folder.write_json("metrics.json", metrics(outcome, self.config))
+
+    def _card(self, task: str, outcome: Outcome) -> Card:
+        return Card(
+            task=task,
+            training=self.config.training(task).write(),
+            description=outcome.roll.description,
+            cohort=outcome.roll.cohort,
+            round=outcome.state.tasks[task].best_round,
+            version=VERSION,
+        )
+
+    def _manifest(self, outcome: Outcome) -> dict[str, Any]:
+        rounds = self.folder.rounds()
+        return {
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "cohort": {"sha256": outcome.roll.cohort, "kind": outcome.roll.description.kind},
+            "engine": self.config.engine,
+            "seed": self.config.seed,
+            "device": self.config.device,
+            "centers": {task: sorted(enrolled) for task, enrolled in outcome.roll.enrolments.items()},
+            "seconds": summarize_seconds(time.monotonic() - self._started, outcome.seconds),
+            "workers": workers_of(rounds),
+        }
+
+
+def metrics(outcome: Outcome, config: RunConfig) -> dict[str, Any]:
+    """Return ``metrics.json``: task, split, scope, metric."""
+    return {
+        name: {"test": _scopes(name, measured, outcome, config)} for name, measured in sorted(outcome.measured.items())
+    }
+
+
+def _scopes(name: str, measured: Measured, outcome: Outcome, config: RunConfig) -> dict[str, Any]:
+    task, description = run_tasks(config)[name], outcome.roll.description
+    if not measured.summaries:
+        table = join(measured.tables)
+        return task.summarize(table, description, config.training(task.name), config.resamples, config.seed)
+    summaries = dict(measured.summaries)
+    for center, rows in measured.tables.items():
+        summaries[center] = task.summarize(rows, description, config.training(task.name), config.resamples, config.seed)
+    return from_summaries({center: summaries[center]["centers"][center] for center in sorted(summaries)})
+
+
+def join(tables: Mapping[str, Table]) -> dict[str, Any]:
+    """Return one table of all centers', in the order of their names."""
+    ordered = [tables[center] for center in sorted(tables)]
+    return {name: np.concatenate([np.asarray(table[name]) for table in ordered]) for name in ordered[0]}
+
+
+def from_summaries(centers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the scopes that can be had from the centers' own: macro as their mean, pooled not at all."""
+    names = sorted({name for scope in centers.values() for name in scope if name != "by"})
+    return {
+        "centers": dict(centers),
+        "macro": {name: _mean([scope.get(name) for scope in centers.values()]) for name in names},
+        "pooled": {name: _withheld(0, "values of single radiographs stay at the centers") for name in names},
+    }
+
+
+def _mean(entries: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    known = [entry for entry in entries if entry and entry.get("value") is not None]
+    patients = sum(int(entry["n"]) for entry in known)
+    if not known:
+        return _withheld(patients, "no center could estimate it")
+    return {"value": sum(entry["value"] for entry in known) / len(known), "ci": None, "n": patients}
+
+
+def _withheld(patients: int, reason: str) -> dict[str, Any]:
+    return {"value": None, "ci": None, "n": patients, "reason": reason}

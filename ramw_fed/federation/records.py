@@ -1,0 +1,297 @@
+"""What travels between coordinator and centers: the only place that knows the keys of Flower's records.
+
+Down goes an ``Order`` with the run's whole configuration; up comes one packet (``packets.py``), or an error of a code
+and a number without a meaning. Texts of errors stay at the center: they may hold a path or a name.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from torch import Tensor
+
+from ramw_fed.center import Enrolment, Update
+from ramw_fed.config import RunConfig, nest, resolve
+from ramw_fed.data.cohort import Description
+from ramw_fed.data.radiograph import Split
+from ramw_fed.errors import UpdateError
+from ramw_fed.federation.packets import Packet, Shape, is_number, pack, pack_columns, unpack, unpack_columns
+from ramw_fed.tasks.task import Sums, Table
+
+Purpose = Literal["enrol", "train", "validate", "measure"]
+MESSAGE_TYPES: Mapping[Purpose, str] = {
+    "enrol": "query",
+    "train": "train",
+    "validate": "evaluate.validate",
+    "measure": "evaluate.measure",
+}
+
+_ORDER, _CONFIG, _ANSWER, _PACKET = "order", "config", "answer", "packet"
+# Flower's own numbers for errors end at 8.
+_REFUSED = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """What an answer repeats, so that it can belong to one question only.
+
+    Attributes:
+        run: Opaque name of the run.
+        purpose: What is asked.
+        task: Name of the task; empty for an enrolment, which is for all.
+        round: Round, counted from 1; 0 before the first.
+        base: SHA-256 of the packet of weights that the answer starts from; empty without weights.
+        nonce: Opaque, never used twice.
+    """
+
+    run: str
+    purpose: Purpose
+    task: str
+    round: int
+    base: str
+    nonce: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the coordinator asks of one center.
+
+    Attributes:
+        ticket: Names the question.
+        config: The run's configuration, checked again where it arrives.
+        split: Which images to measure.
+        weights: To start from, or to evaluate; empty for an enrolment.
+    """
+
+    ticket: Ticket
+    config: RunConfig
+    split: Split = "val"
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """What a center says of itself before the first round.
+
+    Attributes:
+        center: Name.
+        centers: All centers of the cohort where one machine simulates them; empty at a center that stands for itself.
+        cohort: Hash of the cohort.
+        description: What the images show.
+        versions: Distribution name to version.
+        enrolments: Task to what there is to train it.
+    """
+
+    center: str
+    centers: tuple[str, ...]
+    cohort: str
+    description: Description
+    versions: Mapping[str, str]
+    enrolments: Mapping[str, Enrolment]
+
+
+def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
+    """Return the packet in which weights go to the centers; packed once for all of them."""
+    return pack(Packet(header={}, tensors=weights))
+
+
+def fingerprint(blob: bytes) -> str:
+    """Return the SHA-256 of packed weights."""
+    return hashlib.sha256(blob).hexdigest()
+
+
+def weights_record(packed: Mapping[str, bytes]) -> ArrayRecord:
+    """Return the packed weights of several tasks as Flower's strategies pass them on."""
+    return ArrayRecord({task: _array(blob) for task, blob in packed.items()})
+
+
+def read_weights_record(record: ArrayRecord) -> dict[str, bytes]:
+    """Return what ``weights_record`` was made of."""
+    return {task: array.data for task, array in record.items()}
+
+
+def order_content(ticket: Ticket, config: RunConfig, *, split: Split = "val", packed: bytes = b"") -> RecordDict:
+    """Return an order's content; ``packed`` are weights from ``pack_weights``."""
+    order = ConfigRecord({"ticket": json.dumps(asdict(ticket), sort_keys=True), "split": split})
+    content = RecordDict({_ORDER: order, _CONFIG: ConfigRecord(dict(config.flat()))})
+    if packed:
+        content[_PACKET] = ArrayRecord({_PACKET: _array(packed)})
+    return content
+
+
+def read_order(message: Message) -> Order:
+    """Return what a center is asked, its configuration resolved and range-checked anew.
+
+    Raises:
+        ConfigError: A knob is unknown or out of range.
+        UpdateError: The message is no order, or its weights cannot be read.
+    """
+    try:
+        order, config = message.content.config_records[_ORDER], message.content.config_records[_CONFIG]
+        ticket = Ticket(**json.loads(str(order["ticket"])))
+        split: Any = order["split"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UpdateError(f"the message is no order: {error}; coordinator and center must run one version") from error
+    blob = _read_blob(message.content, _PACKET)
+    weights = unpack(blob).tensors if blob else {}
+    return Order(ticket=ticket, config=resolve(nest(dict(config))), split=split, weights=weights)
+
+
+def registration_answer(message: Message, order: Order, registration: Registration) -> Message:
+    """Return a center's answer to an enrolment."""
+    raw = {
+        "center": registration.center,
+        "centers": list(registration.centers),
+        "cohort": registration.cohort,
+        "description": registration.description.to_dict(),
+        "versions": dict(registration.versions),
+        "enrolments": {task: asdict(enrolment) for task, enrolment in registration.enrolments.items()},
+    }
+    return _answer(message, order, Packet(header=raw, tensors={}))
+
+
+def update_answer(message: Message, order: Order, update: Update) -> Message:
+    """Return a center's answer to a round of training."""
+    raw = {name: getattr(update, name) for name in _UPDATE_FACTS}
+    return _answer(message, order, Packet(header=raw, tensors=update.weights))
+
+
+def sums_answer(message: Message, order: Order, center: str, sums: Sums) -> Message:
+    """Return a center's answer to a validation."""
+    return _answer(message, order, Packet(header={"center": center, "sums": dict(sums)}, tensors={}))
+
+
+def table_answer(message: Message, order: Order, center: str, table: Table) -> Message:
+    """Return a center's measurements row by row."""
+    packet = pack_columns(table)
+    return _answer(message, order, Packet(header={"center": center, **packet.header}, tensors=packet.tensors))
+
+
+def summary_answer(message: Message, order: Order, center: str, summary: Mapping[str, Any]) -> Message:
+    """Return a center's measurements summarised by itself: its values stay where they are."""
+    return _answer(message, order, Packet(header={"center": center, "summary": dict(summary)}, tensors={}))
+
+
+def refusal(message: Message, code: str, opaque: str) -> Message:
+    """Return the answer of a center that could not: a code and a number under which its own log has the text."""
+    return Message(Error(code=_REFUSED, reason=f"{code} {opaque}"), reply_to=message)
+
+
+def refusal_text(message: Message) -> str:
+    """Return why a message is an error, in words that may be shown."""
+    if message.error.code == _REFUSED:
+        code, _, opaque = (message.error.reason or "").partition(" ")
+        return f"{code[:24]} (the center's log has the text under {opaque[:24]})"
+    return f"Flower's error {message.error.code}: the center could not be reached, or its process ended"
+
+
+def read_ticket(message: Message) -> Ticket:
+    """Return the question to which a message says it is the answer.
+
+    Raises:
+        UpdateError: It says none.
+    """
+    try:
+        return Ticket(**json.loads(str(message.content.config_records[_ANSWER]["ticket"])))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UpdateError("the answer does not say to which question it belongs") from error
+
+
+def answer_bytes(message: Message) -> int:
+    """Return the size of an answer's packet; 0 for an error."""
+    return len(_read_blob(message.content, _ANSWER)) if message.has_content() else 0
+
+
+def read_registration(message: Message) -> Registration:
+    """Return a center's answer to an enrolment.
+
+    Raises:
+        UpdateError: It is none.
+    """
+    header = unpack(_read_blob(message.content, _ANSWER), expected={}).header
+    try:
+        enrolments = {
+            str(task): Enrolment(patients=_count(raw["patients"]), examples=_count(raw["examples"]))
+            for task, raw in header["enrolments"].items()
+        }
+        return Registration(
+            center=str(header["center"]),
+            centers=tuple(map(str, header["centers"])),
+            cohort=str(header["cohort"]),
+            description=Description.from_dict(header["description"]),
+            versions={str(name): str(version) for name, version in header["versions"].items()},
+            enrolments=enrolments,
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UpdateError(f"the answer is no registration: {error}") from error
+
+
+def read_update(message: Message, expected: Mapping[str, Shape]) -> Update:
+    """Return a center's answer to a round of training; its tensors are those ``expected``.
+
+    Raises:
+        UpdateError: It is none, or a fact in it has a wrong type.
+    """
+    packet = unpack(_read_blob(message.content, _ANSWER), expected=expected)
+    facts = packet.header
+    if set(facts) != set(_UPDATE_FACTS):
+        raise UpdateError(f"the update's facts are not {', '.join(_UPDATE_FACTS)}")
+    for name in ("examples", "steps", "worker"):
+        _count(facts[name], name)
+    for name in ("loss", "squared_drift", "seconds"):
+        if not is_number(facts[name]):
+            raise UpdateError(f"{name} is {str(facts[name])[:40]!r}; a finite number is wanted")
+    return Update(weights=dict(packet.tensors), **facts)
+
+
+def read_sums(message: Message) -> tuple[str, dict[str, float]]:
+    """Return center and sums of its answer to a validation.
+
+    Raises:
+        UpdateError: It is none, or a sum is not finite.
+    """
+    header = unpack(_read_blob(message.content, _ANSWER), expected={}).header
+    sums = header.get("sums")
+    if not isinstance(sums, dict) or not all(is_number(value) for value in sums.values()):
+        raise UpdateError("the answer holds no sums of finite numbers")
+    return str(header.get("center")), {name: float(value) for name, value in sums.items()}
+
+
+def read_measurement(message: Message) -> tuple[str, Table | None, Mapping[str, Any] | None]:
+    """Return (center, its table or None, its summary or None).
+
+    Raises:
+        UpdateError: It is no answer to a measurement.
+    """
+    packet = unpack(_read_blob(message.content, _ANSWER))
+    if "summary" in packet.header:
+        return str(packet.header.get("center")), None, packet.header["summary"]
+    return str(packet.header.get("center")), unpack_columns(packet), None
+
+
+_UPDATE_FACTS = ("center", "examples", "loss", "seconds", "squared_drift", "steps", "worker")
+
+
+def _answer(message: Message, order: Order, packet: Packet) -> Message:
+    ticket = ConfigRecord({"ticket": json.dumps(asdict(order.ticket), sort_keys=True)})
+    blob = ArrayRecord({_ANSWER: _array(pack(packet))})
+    return Message(RecordDict({_ANSWER: ticket, _PACKET: blob}), reply_to=message)
+
+
+def _array(blob: bytes) -> Array:
+    return Array(dtype="uint8", shape=(len(blob),), stype="safetensors", data=blob)
+
+
+def _read_blob(content: RecordDict, key: str) -> bytes:
+    """Return the packet under ``key``; no bytes where there is none."""
+    records = content.array_records
+    return records[_PACKET][key].data if _PACKET in records and key in records[_PACKET] else b""
+
+
+def _count(value: Any, name: str = "a count") -> int:
+    if type(value) is not int or value < 0:
+        raise UpdateError(f"{name} is {str(value)[:40]!r}; a whole number of at least 0 is wanted")
+    return value

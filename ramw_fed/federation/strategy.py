@@ -1,0 +1,336 @@
+"""One Flower strategy that runs any method over any tasks: rounds as Flower's hooks, results as plain data.
+
+A round asks all centers of all tasks that still run at once, so that workers are never idle; answers are taken in the
+order of (task, center), so that nobody's speed matters to the result.
+"""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from typing import Any, Protocol
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from torch import Tensor
+
+from ramw_fed.center import Enrolment, Update
+from ramw_fed.config import RunConfig
+from ramw_fed.data.radiograph import Split
+from ramw_fed.errors import FederationError
+from ramw_fed.federation import records, validation
+from ramw_fed.federation.checkpoint import State, TaskState
+from ramw_fed.federation.enrolment import Roll
+from ramw_fed.federation.exchange import exchange
+from ramw_fed.federation.packets import shapes
+from ramw_fed.federation.records import MESSAGE_TYPES, Purpose, Ticket
+from ramw_fed.federation.validation import Question, Rejection, Sifted
+from ramw_fed.methods.method import Method, Weights
+from ramw_fed.tasks.task import Sums, Table, Task
+
+_PHASES: Mapping[Purpose, str] = {
+    "train": "training, round",
+    "validate": "validation, round",
+    "measure": "measuring the test split",
+}
+
+
+class Listener(Protocol):
+    """Who wants to know how a federation goes on; knows nothing of Flower."""
+
+    def watch(self, phase: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` answers of a phase have come."""
+        ...
+
+    def on_round(self, records: Sequence[Mapping[str, Any]], state: State) -> None:
+        """A round is complete: a record of each task, and what resuming would need."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the centers measured of one task: a table where rows may leave the center, else its own summary."""
+
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rejections: Sequence[Rejection] = ()
+
+
+class RamwStrategy(Strategy):
+    """Runs ``method`` over ``tasks`` at the centers on the ``roll``.
+
+    State between hooks: ``state``, and the questions of the exchange that is under way.
+    """
+
+    def __init__(
+        self, config: RunConfig, method: Method, tasks: Sequence[Task], roll: Roll, state: State, listener: Listener
+    ) -> None:
+        self.config = config
+        self.method = method
+        self.tasks = {task.name: task for task in tasks}
+        self.roll = roll
+        self.state = state
+        self.listener = listener
+        self.seconds: dict[Purpose, float] = {}
+        self._round = state.round
+        self._questions: list[Question] = []
+        self._records: dict[str, dict[str, Any]] = {}
+        self._bytes_down: dict[str, int] = {}
+        self._expected_s: dict[tuple[str, str, str], float] = {}
+
+    def federate(self, grid: Grid) -> State:
+        """Run the rounds that are left and return where the federation stands.
+
+        Raises:
+            FederationError: Too many rounds in a row had too few valid updates.
+        """
+        last = max(self.config.training(name).num_rounds for name in self.tasks)
+        for round_number in range(self.state.round + 1, last + 1):
+            orders = self.configure_train(round_number, self._arrays(), ConfigRecord(), grid)
+            self.aggregate_train(round_number, self._exchange(grid, "train", orders))
+            orders = self.configure_evaluate(round_number, self._arrays(), ConfigRecord(), grid)
+            self.aggregate_evaluate(round_number, self._exchange(grid, "validate", orders))
+            self._complete(round_number)
+        return self.state
+
+    def measure(self, grid: Grid, weights: Mapping[str, Weights], split: Split) -> dict[str, Measured]:
+        """Return what all centers on the roll measure of ``weights`` (task to weights) on ``split``."""
+        packed = {task: records.pack_weights(tensors) for task, tensors in weights.items()}
+        orders = self._orders("measure", self.state.round, packed, split)
+        replies = self._exchange(grid, "measure", orders)
+        sifted = validation.sift(
+            self._questions,
+            replies,
+            lambda reply, question: validation.check_measurement(records.read_measurement(reply), question),
+        )
+        return {task: _measured(sifted, task) for task in weights}
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        """Return an order for each task that still runs and each center on its roll."""
+        self._records = {task: {"round": server_round, "task": task} for task in self._running(server_round)}
+        return self._orders("train", server_round, self._packed(arrays, self._records))
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Check the updates, aggregate each task that has enough valid ones, and return all weights.
+
+        Raises:
+            FederationError: A task has failed ``max-failed-rounds`` rounds in a row.
+        """
+        starts = {task: self._shared(self.state.tasks[task].weights) for task in self._records}
+        expected = {task: shapes(start) for task, start in starts.items()}
+
+        def read(reply: Message, question: Question) -> Update:
+            task = question.ticket.task
+            enrolment = self.roll.enrolments[task][question.center]
+            update = validation.read_checked_update(reply, question, expected[task], enrolment)
+            self._expected_s["train", task, question.center] = update.seconds
+            return update
+
+        sifted = validation.sift(self._questions, replies, read)
+        for task in self._records:
+            self._aggregate(task, starts[task], sifted)
+        return self._arrays(), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        """Return an order to validate for each task whose weights have moved."""
+        moved = [task for task, record in self._records.items() if record["aggregated"]]
+        return self._orders("validate", server_round, self._packed(arrays, moved))
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Add up the centers' sums and keep the weights of each task's best round."""
+        sifted = validation.sift(
+            self._questions,
+            replies,
+            lambda reply, question: validation.check_name(records.read_sums(reply), question),
+        )
+        for task, record in self._records.items():
+            record["rejections"] += _rejections(sifted, task)
+            sums = add_sums({center: sums for (name, center), sums in sifted.answers.items() if name == task})
+            self._keep_best(task, server_round, sums)
+        return None
+
+    def summary(self) -> None:
+        """Say nothing: the listener does."""
+
+    def _complete(self, round_number: int) -> None:
+        self.state.round = round_number
+        self.listener.on_round([self._records[task] for task in sorted(self._records)], self.state)
+
+    def _aggregate(self, task: str, start: Weights, sifted: Sifted[Update]) -> None:
+        state, record = self.state.tasks[task], self._records[task]
+        updates = {center: sifted.answers[name, center] for name, center in sorted(sifted.answers) if name == task}
+        learned = [name for name in start if is_learned(name, start[name])]
+        norms = {center: validation.update_norm(start, update, learned) for center, update in updates.items()}
+        refused = validation.too_long(norms, self.config.max_norm_ratio)
+        rejections = [
+            Rejection(center=center, task=task, code=validation.NORM, reason=reason)
+            for center, reason in refused.items()
+        ]
+        record["rejections"] = _rejections(sifted, task) + [asdict(rejection) for rejection in rejections]
+        valid = {center: update for center, update in updates.items() if center not in refused}
+        record["aggregated"] = len(valid) >= self.config.min_centers
+        mean: Weights = start
+        if record["aggregated"]:
+            shares = {center: float(self.roll.enrolments[task][center].patients) for center in valid}
+            mean = self.method.aggregate(start, {center: update.weights for center, update in valid.items()}, shares)
+            state.weights = {**state.weights, **mean}
+            state.failed_rounds = 0
+        record["centers"] = {
+            center: {
+                **_facts(update),
+                "update_norm": norms[center],
+                "cosine": cosine(start, update.weights, mean, learned),
+                "bytes_down": self._bytes_down[task],
+                "bytes_up": sum(tensor.nbytes for tensor in update.weights.values()),
+                "is_unmoved": norms[center] == 0,
+            }
+            for center, update in valid.items()
+        }
+        if not record["aggregated"]:
+            self._fail(task, len(valid))
+
+    def _fail(self, task: str, num_valid: int) -> None:
+        state, record = self.state.tasks[task], self._records[task]
+        state.failed_rounds += 1
+        record["reason"] = f"{num_valid} valid updates; min-centers is {self.config.min_centers}: the model stays"
+        if state.failed_rounds >= self.config.max_failed_rounds:
+            told = "; ".join(f"{each['center']}: {each['code']} {each['reason']}" for each in record["rejections"])
+            raise FederationError(
+                f"{task} had {state.failed_rounds} rounds in a row with too few valid updates "
+                f"(round {record['round']}: {record['reason']}). {told}. "
+                "Mend the centers named, then resume; finished rounds are kept"
+            )
+
+    def _keep_best(self, task: str, round_number: int, sums: Sums) -> None:
+        state, record = self.state.tasks[task], self._records[task]
+        quality = self.tasks[task].quality(sums) if record["aggregated"] and sums else float("nan")
+        record["validation"] = dict(sums)
+        record["quality"] = quality if quality == quality else None
+        if record["aggregated"] and is_better(record["quality"], state.best_quality):
+            state.best, state.best_round, state.best_quality = state.weights, round_number, record["quality"]
+        record["best_round"] = state.best_round
+
+    def _orders(
+        self, purpose: Purpose, round_number: int, packed: Mapping[str, bytes], split: Split = "val"
+    ) -> list[Message]:
+        """Return the orders of an exchange, those that are expected to last longest first."""
+        self._questions, messages = [], []
+        self._round = round_number
+        self._bytes_down = {task: len(blob) for task, blob in packed.items()}
+        for task, blob in packed.items():
+            base = records.fingerprint(blob)
+            for center in self.roll.enrolments[task]:
+                nonce = secrets.token_hex(16)
+                ticket = Ticket(
+                    run=self.roll.run, purpose=purpose, task=task, round=round_number, base=base, nonce=nonce
+                )
+                question = Question(node=self.roll.nodes[center], center=center, ticket=ticket)
+                content = records.order_content(ticket, self.config, split=split, packed=blob)
+                message = Message(content, question.node, MESSAGE_TYPES[purpose], group_id=nonce)
+                self._questions.append(question)
+                messages.append((self._expected_seconds(purpose, task, center), message))
+        return [message for _, message in sorted(messages, key=lambda pair: -pair[0])]
+
+    def _expected_seconds(self, purpose: Purpose, task: str, center: str) -> float:
+        enrolment: Enrolment = self.roll.enrolments[task][center]
+        guess = float(enrolment.examples * self.config.training(task).local_epochs)
+        return self._expected_s.get((purpose, task, center), guess)
+
+    def _exchange(self, grid: Grid, purpose: Purpose, orders: Sequence[Message]) -> list[Message]:
+        started, done = time.monotonic(), count(1)
+        phase = f"{_PHASES[purpose]} {self._round}" if purpose != "measure" else _PHASES[purpose]
+        self.listener.watch(phase, 0, len(orders))
+        replies = exchange(
+            grid, orders, self.config.round_timeout, lambda _: self.listener.watch(phase, next(done), len(orders))
+        )
+        self.seconds[purpose] = self.seconds.get(purpose, 0.0) + time.monotonic() - started
+        return replies
+
+    def _running(self, round_number: int) -> list[str]:
+        return [name for name in self.tasks if round_number <= self.config.training(name).num_rounds]
+
+    def _shared(self, weights: Weights) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in weights.items() if self.method.is_shared(name)}
+
+    def _arrays(self) -> ArrayRecord:
+        packed = {name: records.pack_weights(task.weights) for name, task in self.state.tasks.items()}
+        return records.weights_record(packed)
+
+    def _packed(self, arrays: ArrayRecord, tasks: Iterable[str]) -> dict[str, bytes]:
+        blobs = records.read_weights_record(arrays)
+        return {task: blobs[task] for task in tasks}
+
+
+def add_sums(sums: Mapping[str, Sums]) -> dict[str, float]:
+    """Return the sums of all centers, added in the order of their names."""
+    total: dict[str, float] = {}
+    for center in sorted(sums):
+        for name, value in sorted(sums[center].items()):
+            total[name] = total.get(name, 0.0) + value
+    return total
+
+
+def is_better(quality: float | None, best: float | None) -> bool:
+    """Whether a round replaces the best so far; where nothing was ever validated the last one does."""
+    if quality is None:
+        return best is None
+    return best is None or quality > best
+
+
+def is_learned(name: str, tensor: Tensor) -> bool:
+    """Whether the optimizer moves this tensor; running statistics and counters are not learned."""
+    return tensor.dtype.is_floating_point and not name.endswith(("running_mean", "running_var"))
+
+
+def cosine(start: Weights, end: Weights, mean: Weights, names: Iterable[str]) -> float:
+    """Return the cosine of the angle between a center's update and the mean update; 0 where one of them is zero."""
+    product = own = shared = 0.0
+    for name in names:
+        change, together = end[name].double() - start[name].double(), mean[name].double() - start[name].double()
+        product += float((change * together).sum())
+        own += float(change.square().sum())
+        shared += float(together.square().sum())
+    return product / (own * shared) ** 0.5 if own * shared > 0 else 0.0
+
+
+def hash_weights(weights: Weights) -> str:
+    """Return the SHA-256 of weights as they are packed."""
+    return hashlib.sha256(records.pack_weights(weights)).hexdigest()
+
+
+def start_state(weights: Mapping[str, Weights]) -> State:
+    """Return the state before the first round, from task to weights."""
+    return State(
+        tasks={task: TaskState(weights=dict(tensors), best=dict(tensors)) for task, tensors in weights.items()}
+    )
+
+
+def _facts(update: Update) -> dict[str, Any]:
+    names = ("examples", "steps", "loss", "squared_drift", "seconds", "worker")
+    return {name: getattr(update, name) for name in names}
+
+
+def _rejections(sifted: Sifted[Any], task: str) -> list[dict[str, Any]]:
+    """Return what was refused of ``task``, and what does not say of which task it is."""
+    return [asdict(rejection) for rejection in sifted.rejections if rejection.task in (task, "")]
+
+
+def _measured(sifted: Sifted[tuple[Table | None, Mapping[str, Any] | None]], task: str) -> Measured:
+    own = {center: answer for (name, center), answer in sorted(sifted.answers.items()) if name == task}
+    return Measured(
+        tables={center: table for center, (table, _) in own.items() if table is not None},
+        summaries={center: summary for center, (_, summary) in own.items() if summary is not None},
+        rejections=[rejection for rejection in sifted.rejections if rejection.task in (task, "")],
+    )
+
+
+__all__ = ["Listener", "Measured", "RamwStrategy", "add_sums", "start_state"]

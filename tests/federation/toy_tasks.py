@@ -1,0 +1,150 @@
+"""Tasks with an answer on paper: center k holds 1/2 a_k |w - b_k|^2 and n_k patients. Worker processes import them too."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ramw_fed.data.cohort import Cohort
+from ramw_fed.tasks.task import Sums, Table, Task
+
+START = 0.3
+
+
+@dataclass(frozen=True)
+class Parabola:
+    curvature: float
+    minimum: tuple[float, ...]
+    patients: int = 1
+
+
+class ToyExamples:
+    """One row a patient, all alike: a target and a curvature."""
+
+    def __init__(self, center: str, parabola: Parabola | None) -> None:
+        rows = parabola.patients if parabola else 0
+        self.parabola = parabola
+        self.patients: NDArray[np.str_] = np.array([f"{center}-{row}" for row in range(rows)], np.str_)
+        self.names = self.patients
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def batch(self, rows: NDArray[np.int64], *, augment_key: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+        assert self.parabola is not None
+        target = torch.tensor(self.parabola.minimum, dtype=torch.float64)
+        inputs = torch.full((len(rows), 1), self.parabola.curvature, dtype=torch.float64)
+        return inputs, target.expand(len(rows), -1)
+
+
+class Point(nn.Module):
+    """A point that learns to lie at the minimum; counts its calls, and keeps a running variance, as BatchNorm does."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.full((size,), START, dtype=torch.float64))
+        self.register_buffer("running_var", torch.ones(size, dtype=torch.float64))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, curvature: Tensor) -> Tensor:
+        if self.training:
+            self.num_batches_tracked += 1
+        # The trainer hands float32 logits to a loss: keep a float64 gradient by weighing it here.
+        return _Double.apply(self.w.expand(len(curvature), -1), curvature)
+
+
+class _Double(torch.autograd.Function):
+    """Gives w; its gradient is the curvature times what comes back."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, curvature: Tensor) -> Tensor:
+        ctx.save_for_backward(curvature)
+        return w.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (curvature,) = ctx.saved_tensors
+        return grads[0] * curvature, None
+
+
+def half_square(logits: Tensor, targets: Tensor) -> Tensor:
+    return 0.5 * (logits.double() - targets).square().sum(dim=1).mean()
+
+
+def make_task(name: str, parabolas: Mapping[str, Parabola]) -> Task:
+    size = max(len(parabola.minimum) for parabola in parabolas.values())
+
+    def examples(cohort: Cohort, split: str, _config: Any) -> ToyExamples:
+        center = cohort.centers[0]
+        return ToyExamples(center, parabolas.get(center))
+
+    def validate(model: Point, examples: ToyExamples, _config: Any, _device: torch.device) -> Sums:
+        assert examples.parabola is not None
+        distance = model.w.detach() - torch.tensor(examples.parabola.minimum)
+        loss = float(0.5 * examples.parabola.curvature * distance.square().sum())
+        return {"loss": loss * len(examples), "patients": float(len(examples))}
+
+    def measure(model: Point, cohort: Cohort, split: str, _config: Any, _device: torch.device) -> Table:
+        center = cohort.centers[0]
+        rows = parabolas[center].patients
+        return {
+            "center": np.array([center] * rows, np.str_),
+            "value": np.full(rows, float(model.w.detach()[0])),
+        }
+
+    def summarize(table: Table, *_: Any) -> dict[str, Any]:
+        values, centers = np.asarray(table["value"]), np.asarray(table["center"])
+        scope = {"value": {"value": float(values.mean()), "ci": None, "n": len(values)}}
+        own = {
+            center: {"value": {"value": float(values[centers == center].mean()), "ci": None, "n": 1}}
+            for center in sorted(set(centers.tolist()))
+        }
+        return {"pooled": scope, "macro": scope, "centers": own}
+
+    return Task(
+        name=name,
+        label="masks",
+        examples=examples,
+        network=lambda _description, _config: Point(size),
+        loss=lambda _examples, _config: half_square,
+        validate=validate,
+        quality=lambda sums: -sums["loss"] / sums["patients"] if sums else float("nan"),
+        measure=measure,
+        summarize=summarize,
+    )
+
+
+TWO = make_task("two", {"HMCRD": Parabola(1.0, (0.0,)), "SCGH": Parabola(4.0, (1.0,))})
+ALIKE = make_task("alike", {name: Parabola(2.0, (0.7, -0.2)) for name in ("HMCRD", "SCGH", "HU")})
+SIX = make_task(
+    "six",
+    {
+        name: Parabola(1.0 + number, (0.1 * number, -0.3 * number), patients=3 + number)
+        for number, name in enumerate(("BTXRD", "DHA", "FA", "HMCRD", "HU", "SCGH"))
+    },
+)
+FIVE = make_task(
+    "five",
+    {name: Parabola(1.0, (float(number),), patients=2) for number, name in enumerate(("BTXRD", "DHA", "FA", "HU", "SCGH"))},
+)
+
+
+def _layers(name: str, minima: Mapping[str, tuple[float, ...]], patients: Mapping[str, int]) -> Task:
+    return make_task(name, {center: Parabola(1.0, minima[center], patients[center]) for center in minima})
+
+
+_FOUR = ("BTXRD", "DHA", "FA", "HMCRD")
+_COUNTS = dict(zip(_FOUR, (50, 50, 100, 200), strict=True))
+_ONES = dict.fromkeys(_FOUR, 1)
+_MINIMA = dict(zip(_FOUR, ((1.0, 1.0), (1.0, 2.0), (3.0, 3.0), (4.0, 4.0)), strict=True))
+COUNTED = _layers("counted", _MINIMA, _COUNTS)
+EQUAL = _layers("equal", _MINIMA, _ONES)
+VECTORS = _layers(
+    "vectors",
+    {"BTXRD": (3, 8, 8, 3, 1, 4), "DHA": (0.4, 1.6, 2, 1, 0.1, 1), "FA": (2, 5, 5, 3, 1, 6)},
+    {"BTXRD": 1, "DHA": 1, "FA": 3},
+)
