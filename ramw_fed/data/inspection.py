@@ -157,5 +157,5 @@ def _remember(memory: Path, table: Mapping[str, tuple[str, Facts]]) -> None:
     files = {path: [stamp, asdict(facts)] for path, (stamp, facts) in table.items()}
     memory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as file:
-        json.dump({"version": _VERSION, "files": files}, file)
+        file.write(json.dumps({"version": _VERSION, "files": files}))
     os.replace(file.name, memory)

@@ -60,8 +60,8 @@ def read_scores(
 
 
 def _is_grade(value: object, max_grade: int) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return is_number and value == int(cast(float, value)) and 0 <= cast(float, value) <= max_grade
+    # Not math.isfinite: it cannot take the whole numbers of arbitrary length that JSON allows.
+    return type(value) in (int, float) and 0 <= cast(float, value) <= max_grade and value == int(cast(float, value))
 
 
 def read_boxes(

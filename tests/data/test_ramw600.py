@@ -1,0 +1,219 @@
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pytest
+
+from ramw_fed.data.cohort import Cohort
+from ramw_fed.data.layout import BONES, JOINTS, RAMW600
+from ramw_fed.data.phantom.anatomy import BONES as DRAWN_BONES
+from ramw_fed.data.phantom.anatomy import JOINTS as DRAWN_JOINTS
+from ramw_fed.data.radiograph import read_grey
+from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.errors import CohortError
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "ramw600"
+SCORES = "SvdHBEScoreClassification/JointBE_SvdH_GT.json"
+
+
+@pytest.fixture
+def copy(phantom_root: Path, tmp_path: Path) -> Path:
+    """A phantom of one's own, to be changed."""
+    return Path(shutil.copytree(phantom_root, tmp_path / "copy"))
+
+
+def edit_table(root: Path, change: object) -> None:
+    workbook = openpyxl.load_workbook(root / "Metadata.xlsx")
+    change(workbook.active)  # type: ignore[operator]
+    workbook.save(root / "Metadata.xlsx")
+
+
+def test_the_phantom_is_read_whole(phantom_cohort: Cohort, phantom_root: Path) -> None:
+    assert phantom_cohort.centers == ("BTXRD", "DHA", "FA", "HMCRD", "HU", "SCGH")
+    assert phantom_cohort.description.kind == "phantom"
+    files = sorted(path.stem for path in (phantom_root / "BoneSegmentation" / "images").iterdir())
+    assert [radiograph.name for radiograph in phantom_cohort.radiographs] == files
+    assert dict(phantom_cohort.left_out) == {}
+    for radiograph in phantom_cohort.radiographs:
+        assert radiograph.masks is not None
+        assert radiograph.mask_split == radiograph.masks.parent.name
+        assert set(radiograph.boxes) == set(JOINTS)
+        assert radiograph.spacing_mm == (0.149, 0.149)
+        assert set(radiograph.scores) in ({*JOINTS}, set())
+        assert set(radiograph.crops) == set(radiograph.scores)
+        assert radiograph.score_split == (radiograph.mask_split if radiograph.scores else None)
+    assert {bool(radiograph.scores) for radiograph in phantom_cohort.radiographs} == {True, False}
+
+
+def test_phantom_and_reader_know_the_same_bones_and_joints() -> None:
+    assert (DRAWN_BONES, DRAWN_JOINTS) == (BONES, JOINTS)
+    # pair (0, 6) of the published table
+    assert ("Capitate", "Scaphoid") in RAMW600.overlap_pairs
+    assert len(RAMW600.overlap_pairs) == 14
+
+
+def test_image_masks_and_crops_fit_each_other(phantom_cohort: Cohort) -> None:
+    radiograph = next(radiograph for radiograph in phantom_cohort.radiographs if radiograph.crops)
+    assert radiograph.read_image().shape == radiograph.read_masks().shape[1:] == (64, 64)
+    from_file = radiograph.read_crop("Lunate")
+    x0, y0, x1, y1 = (int(value) for value in radiograph.boxes["Lunate"])
+    assert np.array_equal(from_file, radiograph.read_image()[y0:y1, x0:x1])
+
+
+def test_a_cohort_travels_to_another_process(phantom_cohort: Cohort) -> None:
+    assert pickle.loads(pickle.dumps(phantom_cohort)) == phantom_cohort
+
+
+def test_the_hash_is_of_contents_and_not_of_place_or_time(phantom_cohort: Cohort, copy: Path) -> None:
+    assert read_ramw600(copy).sha256 == phantom_cohort.sha256
+    masks = sorted((copy / "BoneSegmentation" / "masks" / "train").iterdir())[0]
+    before = masks.stat()
+    array = np.load(masks)
+    array[0, :2, :2] ^= 1
+    np.save(masks, array)
+    # Same length, and the old modification time put back: still another cohort.
+    os.utime(masks, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert read_ramw600(copy).sha256 != phantom_cohort.sha256
+
+
+def test_unknown_files_do_not_change_the_hash(phantom_cohort: Cohort, copy: Path) -> None:
+    (copy / "README.md").write_text("mine")
+    assert read_ramw600(copy).sha256 == phantom_cohort.sha256
+
+
+def test_correct_and_other_spellings_are_aliases(copy: Path, phantom_cohort: Cohort) -> None:
+    for crop in copy.rglob("Trapzium.bmp"):
+        crop.rename(crop.with_name("Trapezium.bmp"))
+    entries = json.loads((copy / SCORES).read_text())
+    for entry in entries:
+        entry["joints"] = {joint.replace("Trapzium", "Trapezium"): s for joint, s in entry["joints"].items()}
+    (copy / SCORES).write_text(json.dumps(entries))
+    coco = copy / "JointLocationDetection" / "Joints.coco.json"
+    coco.write_text(coco.read_text().replace("Metacarpal1st", "1st MC").replace("DistalUlna", "ulna"))
+
+    def rename(sheet: object) -> None:
+        for cell in sheet[1]:  # type: ignore[index]
+            new = {"IsRA": "isRA", "NormalizedPatientID": "Normalized PatientID", "InstitutionName": "Institution Name"}
+            cell.value = new.get(cell.value, cell.value)
+
+    edit_table(copy, rename)
+    read = read_ramw600(copy)
+    assert [r.scores for r in read.radiographs] == [r.scores for r in phantom_cohort.radiographs]
+    assert [r.boxes for r in read.radiographs] == [r.boxes for r in phantom_cohort.radiographs]
+    assert [set(r.crops) for r in read.radiographs] == [set(r.crops) for r in phantom_cohort.radiographs]
+    assert read.centers == phantom_cohort.centers
+
+
+def test_masks_of_255_are_read_like_masks_of_1(copy: Path, phantom_cohort: Cohort) -> None:
+    for path in (copy / "BoneSegmentation" / "masks").rglob("*.npy"):
+        np.save(path, np.load(path) * 255)
+    read = read_ramw600(copy)
+    assert np.array_equal(read.radiographs[0].read_masks(), phantom_cohort.radiographs[0].read_masks())
+
+
+def test_centers_are_renamed_by_the_cohorts_own_table(copy: Path) -> None:
+    with (copy / "cohort.toml").open("a") as file:
+        file.write('\n[centers]\nHU = "Sapporo"\n')
+    assert "Sapporo" in read_ramw600(copy).centers
+    assert "HU" not in read_ramw600(copy).centers
+
+
+def test_without_cohort_toml_it_is_the_real_data_set(copy: Path) -> None:
+    (copy / "cohort.toml").unlink()
+    assert read_ramw600(copy).description == RAMW600
+
+
+def test_without_crops_joints_are_cut_out_by_their_boxes(copy: Path, phantom_cohort: Cohort) -> None:
+    for split in ("train", "val", "test"):
+        shutil.rmtree(copy / "SvdHBEScoreClassification" / split)
+    read = read_ramw600(copy, split="grouped")
+    scored = [radiograph for radiograph in read.radiographs if radiograph.scores]
+    original = {radiograph.name: radiograph for radiograph in phantom_cohort.radiographs}
+    assert scored
+    for radiograph in scored:
+        assert radiograph.score_split is not None
+        assert np.array_equal(radiograph.read_crop("Scaphoid"), original[radiograph.name].read_crop("Scaphoid"))
+
+
+def test_leakage_is_refused_unless_grouped_or_allowed(copy: Path) -> None:
+    train = copy / "BoneSegmentation" / "masks" / "train"
+    study = next(p.stem[:-2] for p in sorted(train.iterdir()) if (train / f"{p.stem[:-1]}R.npy").exists())
+    (train / f"{study}_R.npy").rename(copy / "BoneSegmentation" / "masks" / "test" / f"{study}_R.npy")
+    with pytest.raises(CohortError, match=r'patient-in-two-splits.*split = "grouped"'):
+        read_ramw600(copy)
+    assert read_ramw600(copy, allow_leakage=True).radiographs
+    splits: dict[str, set[str | None]] = {}
+    for radiograph in read_ramw600(copy, split="grouped").radiographs:
+        splits.setdefault(radiograph.patient, set()).add(radiograph.mask_split)
+    assert all(len(values) == 1 for values in splits.values())
+
+
+def test_one_error_lists_everything_that_is_wrong(copy: Path) -> None:
+    images = sorted((copy / "BoneSegmentation" / "images").iterdir())
+    images[0].write_bytes(b"")
+    images[1].write_bytes(images[1].read_bytes()[:-50])
+    for masks in (copy / "BoneSegmentation" / "masks" / "train").iterdir():
+        np.save(masks, np.full((14, 64, 64), 7, np.uint8))
+    with pytest.raises(CohortError) as caught:
+        read_ramw600(copy)
+    text = str(caught.value)
+    assert all(code in text for code in ("file-empty", "image-truncated", "mask-values"))
+    assert "more" in text
+    assert text.count(".npy") <= 3
+
+
+def test_a_few_faulty_radiographs_may_be_left_out_by_name(copy: Path, phantom_cohort: Cohort) -> None:
+    image = sorted((copy / "BoneSegmentation" / "images").iterdir())[3]
+    image.write_bytes(b"no image")
+    with pytest.raises(CohortError, match="image-not-an-image"):
+        read_ramw600(copy)
+    read = read_ramw600(copy, quarantine=0.05)
+    assert read.left_out == {image.stem: "image-not-an-image"}
+    assert len(read.radiographs) == len(phantom_cohort.radiographs) - 1
+    with pytest.raises(CohortError, match=r"at most 1% may be left out"):
+        read_ramw600(copy, quarantine=0.01)
+
+
+def test_a_fault_of_the_whole_folder_cannot_be_left_out(copy: Path) -> None:
+    (copy / "Metadata.xlsx").unlink()
+    with pytest.raises(CohortError, match="metadata-missing"):
+        read_ramw600(copy, quarantine=0.99)
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("")])
+def test_a_folder_without_a_cohort_is_an_error(tmp_path: Path, make: object) -> None:
+    make(tmp_path / "nothing")  # type: ignore[operator]
+    with pytest.raises(CohortError, match=r"folder-missing|radiograph-missing"):
+        read_ramw600(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('kind = "imagined"', "kind must be"),
+        ('bones = ["a", "a"]', "bones must be"),
+        ("max_grade = true", "max_grade must be"),
+        ('colour = "blue"', "unknown key 'colour'"),
+        ('overlap_pairs = [["Lunate", "Femur"]]', "not in bones"),
+        ("kind = ", "TOML"),
+    ],
+)
+def test_a_wrong_description_is_named(copy: Path, line: str, fault: str) -> None:
+    (copy / "cohort.toml").write_text(line + "\n")
+    with pytest.raises(CohortError, match=fault):
+        read_ramw600(copy)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real radiographs beside the repository")
+def test_both_modes_of_real_bitmaps_are_read_as_grey() -> None:
+    images = sorted((REAL / "JointLocationDetection" / "images").glob("*.bmp"))
+    sizes = {path.stat().st_size for path in images}
+    assert sizes == {361_078, 1_080_054}
+    for path in images:
+        image = read_grey(path)
+        assert (image.shape, image.dtype) == ((600, 600), np.uint8)
+        assert image.std() > 10
