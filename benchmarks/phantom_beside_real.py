@@ -19,8 +19,15 @@ from ramw_fed.data.phantom.rendering import render
 from ramw_fed.data.phantom.styles import draw_style
 
 OUTLINED = [bone for bone in BONES if bone.startswith(("Distal", "Meta"))] + ["Capitate", "Lunate", "Scaphoid"]
-OVERLAPS = [("Capitate", "Scaphoid"), ("Capitate", "Lunate"), ("Lunate", "Scaphoid"), ("DistalRadius", "Lunate"),
-            ("DistalRadius", "Scaphoid"), ("Metacarpal2nd", "Metacarpal3rd"), ("Metacarpal4th", "Metacarpal5th")]  # fmt: skip
+OVERLAPS = [
+    ("Capitate", "Scaphoid"),
+    ("Capitate", "Lunate"),
+    ("Lunate", "Scaphoid"),
+    ("DistalRadius", "Lunate"),
+    ("DistalRadius", "Scaphoid"),
+    ("Metacarpal2nd", "Metacarpal3rd"),
+    ("Metacarpal4th", "Metacarpal5th"),
+]
 Masks = Mapping[str, NDArray[np.bool_]]
 
 
@@ -41,7 +48,7 @@ def measure(image: NDArray[np.uint8], masks: Masks) -> dict[str, float]:
 
 
 def _contrasts(image: NDArray[np.float32], masks: Masks, band: int) -> dict[str, float]:
-    anywhere = np.any([mask for mask in masks.values()], axis=0)
+    anywhere = np.any(list(masks.values()), axis=0)
     figures = {}
     inner = {bone: cv2.erode(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0 for bone, mask in masks.items()}
     ratios, textures = [], []
@@ -61,7 +68,7 @@ def _contrasts(image: NDArray[np.float32], masks: Masks, band: int) -> dict[str,
     if {"Capitate", "DistalRadius", "Metacarpal3rd"} <= set(masks):
         figures["capitate"] = float(image[masks["Capitate"]].mean())
         figures["radius / capitate"] = float(image[masks["DistalRadius"]].mean() / figures["capitate"])
-        figures["metacarpal 3 / capitate"] = float(image[masks["Metacarpal3rd"]][:].mean() / figures["capitate"])
+        figures["metacarpal 3 / capitate"] = float(image[masks["Metacarpal3rd"]].mean() / figures["capitate"])
     steps = []
     for one, other in OVERLAPS:
         if one not in masks or other not in masks:

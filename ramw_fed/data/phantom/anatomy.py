@@ -27,7 +27,6 @@ class Anatomy:
         cortex: Thickness of the cortex at mid-shaft as a share of the half-width.
         trabeculae: Contrast of the spongy bone's texture, 1 on average.
         joint_narrowing: How much worn the joints are, 0 to 1: spaces shrink and edges turn white.
-        osteophytes: Height of bony spurs beside the thumb's joints in pixels, 0 in most.
         hook: Place of the hamate's hook ``(x, y)`` and its half-axes.
         soft_tissue: Thickness of soft tissue around the bones, 1 on average.
         calcified_artery: Opacity of a calcified radial artery, 0 in most.
@@ -42,7 +41,6 @@ class Anatomy:
     cortex: float
     trabeculae: float
     joint_narrowing: float
-    osteophytes: float
     hook: tuple[float, float, float, float]
     soft_tissue: float
     calcified_artery: float
@@ -52,9 +50,10 @@ class Anatomy:
 def draw_anatomy(rng: np.random.Generator, *, has_arthritis: bool) -> Anatomy:
     """Draw a patient's wrist; arthritis thins the bones' mineral and narrows the joints, with wide overlap."""
     narrowing = rng.beta(1.2, 3.0) if not has_arthritis else rng.beta(1.6, 2.4)
-    osteophytes = rng.uniform(2, 7) if rng.random() < 0.25 else 0.0
     bend = _Bend(rng)
     outlines = {bone: bend(_vary(bone, control, rng)) for bone, control in OUTLINES.items()}
+    for bone in _SPURRED if rng.random() < 0.25 else ():
+        outlines[bone] = _grow_spurs(outlines[bone], rng)
     ulnar_variance = np.array([rng.normal(0, 3), rng.normal(0, 9)])
     outlines["DistalUlna"] = outlines["DistalUlna"] + ulnar_variance
     return Anatomy(
@@ -66,7 +65,6 @@ def draw_anatomy(rng: np.random.Generator, *, has_arthritis: bool) -> Anatomy:
         cortex=float(np.clip(rng.normal(0.44 if has_arthritis else 0.48, 0.10), 0.2, 0.72)),
         trabeculae=float(np.clip(rng.normal(1.0, 0.22), 0.4, 1.6)),
         joint_narrowing=float(narrowing),
-        osteophytes=float(osteophytes),
         hook=(380 + rng.normal(0, 6), 264 + rng.normal(0, 5), rng.uniform(13, 21), rng.uniform(16, 25)),
         soft_tissue=float(np.clip(rng.normal(1.0, 0.08), 0.8, 1.25)),
         calcified_artery=float(rng.uniform(0.03, 0.10)) if rng.random() < 0.05 else 0.0,
@@ -97,6 +95,20 @@ def _bumps(points: Points, is_carpal: bool, rng: np.random.Generator) -> Points:
     waves = rng.standard_normal((2, 4)) * 0.018 / np.sqrt(orders - 1)
     phase = around[:, None] * orders
     return np.asarray((np.cos(phase) @ waves[0] + np.sin(phase) @ waves[1])[:, None])
+
+
+_SPURRED = ("Trapezium", "Scaphoid", "Lunate")
+
+
+def _grow_spurs(points: Points, rng: np.random.Generator) -> Points:
+    """Add two osteophytes, bony spurs of a few pixels, somewhere on an outline."""
+    outward = points - points.mean(axis=0)
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    index = np.arange(len(points))
+    for place in rng.integers(0, len(points), 2):
+        away = np.minimum(np.abs(index - place), len(points) - np.abs(index - place))
+        points = points + rng.uniform(2, 8) * np.exp(-((away / 3.0) ** 2))[:, None] * outward
+    return points
 
 
 class _Bend:

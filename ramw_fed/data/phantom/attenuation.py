@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from ramw_fed.data.phantom.erosions import Lesion, erode
 from ramw_fed.data.phantom.outlines import Points
-from ramw_fed.data.phantom.raster import Crop, crop_around, coverage_of, depth_inside, draw_lines
+from ramw_fed.data.phantom.raster import Crop, coverage_of, crop_around, depth_inside, draw_lines
 from ramw_fed.data.phantom.texture import Field, Spongiosa
 
 _SPONGY = 0.42  # attenuation of spongy bone beside cortex
-_SUBCHONDRAL = 0.10  # extra attenuation towards the edge of short bones and joint ends
+_SUBCHONDRAL = 0.05  # extra attenuation towards the edge of short bones and joint ends
 _SUBCHONDRAL_REACH = 0.3  # of the depth
+_CREASE = 0.22  # attenuation of an inner edge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,36 +80,39 @@ def cast_shadow(
         return None
     coverage = coverage_of(outline, crop)
     mask = (coverage >= 0.5).astype(np.uint8)
-    distance = depth_inside(coverage)
-    shaft = _shaft_share(build, crop)
     texture, slow = _lay_textures(spongiosa, outline, crop, build.shaft is not None, rng)
+    attenuation = _shell(depth_inside(coverage), _shaft_share(build, crop), texture, slow, build)
+    if creases:
+        lines = draw_lines(creases, crop, width=build.crease_width, closed=False)
+        attenuation += _CREASE * build.rim * lines * np.clip(1 + 0.6 * slow, 0, 2)
+    attenuation *= np.float32(build.density) * coverage
+    attenuation, mask = erode(attenuation, mask, lesions, crop)
+    return BoneShadow(crop, attenuation, mask > 0)
+
+
+def _shell(distance: Field, shaft: Field, texture: Field, slow: Field, build: Build) -> Field:
+    """Attenuation of cortex and spongy bone, at ``distance`` from the outline."""
     cortex = build.cortex_end * (1 + 0.5 * slow) + (build.cortex_shaft - build.cortex_end) * shaft
     cortex = np.clip(cortex, 0.3 * build.cortex_end, 0.9 * build.depth)
     outer = _chord(distance, build.depth)
     inner = _chord(np.maximum(distance - cortex, 0), build.depth - cortex)
-    texture *= build.trabeculae * (1 - 0.5 * shaft)
-    spongy = _SPONGY * inner * np.maximum(1 + texture + 0.08 * slow, 0.1)
-    attenuation = (build.rim * (outer - inner) + spongy) / build.depth
+    relief = 1 + build.trabeculae * texture * (1 - 0.5 * shaft) + 0.13 * slow
+    attenuation = (build.rim * (outer - inner) + _SPONGY * inner * np.maximum(relief, 0.1)) / build.depth
     edge = np.exp(-distance / (_SUBCHONDRAL_REACH * build.depth))
     attenuation += _SUBCHONDRAL * edge * (1 - shaft) * np.clip(1 + slow, 0, 2)
-    if creases:
-        lines = draw_lines(creases, crop, width=build.crease_width, closed=False)
-        attenuation += 0.22 * build.rim * lines * np.clip(1 + 0.6 * slow, 0, 2)
-    attenuation *= build.density * coverage
-    eroded, mask = erode(attenuation, mask, lesions, crop)
-    return BoneShadow(crop, np.asarray(eroded, dtype=np.float32), mask > 0)
+    return np.asarray(attenuation, dtype=np.float32)
 
 
-def _chord(distance: Field, depth: Field | float) -> Field:
+def _chord(distance: NDArray[np.floating], depth: NDArray[np.floating] | float) -> Field:
     """Length of the ray through a body whose half-thickness rises as a blunt ellipse from its edge to ``depth``."""
     away = np.maximum(1 - distance / depth, 0)
     return np.asarray(2 * depth * np.sqrt(1 - away**3), dtype=np.float32)
 
 
-def _shaft_share(build: Build, crop: Crop) -> Field | float:
+def _shaft_share(build: Build, crop: Crop) -> Field:
     """0 near the joint, 1 along the shaft."""
     if build.shaft is None:
-        return 0.0
+        return np.zeros((1, 1), np.float32)
     rows = np.arange(crop.height, dtype=np.float32)[:, None] + np.float32(crop.y - build.joint[1])
     columns = np.arange(crop.width, dtype=np.float32)[None, :] + np.float32(crop.x - build.joint[0])
     start, full = build.shaft
@@ -125,13 +129,20 @@ def _lay_textures(
         spread = outline - outline.mean(axis=0)
         _, vectors = np.linalg.eigh(spread.T @ spread)
         angle = float(np.degrees(np.arctan2(vectors[0, 1], vectors[1, 1]))) + rng.normal(0, 4)
-    tile = spongiosa.streaks if is_long else spongiosa.net
-    matrix = cv2.getRotationMatrix2D((crop.width / 2, crop.height / 2), angle, 1.0)
-    matrix[1] *= 1.0 if is_long else rng.uniform(0.6, 1.0)  # short bones' struts have a direction too
-    matrix[:, 2] += rng.uniform(0, tile.shape[0], 2)
+    squeeze = 1.0 if is_long else rng.uniform(0.7, 1.0)  # short bones' struts have a direction too
+    texture = _cut(spongiosa.streaks if is_long else spongiosa.net, crop, angle, squeeze, rng)
+    slow = _cut(spongiosa.slow, crop, angle, squeeze, rng)
+    return np.asarray(texture, dtype=np.float32), np.asarray(slow, dtype=np.float32)
+
+
+def _cut(tile: Field, crop: Crop, degrees: float, squeeze: float, rng: np.random.Generator) -> Field:
+    """A turned piece of a tile the size of the crop, from within the tile where that is large enough."""
+    side = tile.shape[0]
+    reach = min(0.5 * float(np.hypot(crop.width, crop.height)), 0.5 * side)
+    place = rng.uniform(reach, side - reach, 2)
+    matrix = cv2.getRotationMatrix2D((crop.width / 2, crop.height / 2), degrees, 1.0)
+    matrix[1] *= squeeze
+    matrix[:, 2] += place - [crop.width / 2, squeeze * crop.height / 2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     shape = (crop.width, crop.height)
-    texture = cv2.warpAffine(tile, matrix, shape, flags=flags, borderMode=cv2.BORDER_REFLECT)
-    matrix[:, 2] += rng.uniform(0, tile.shape[0], 2)
-    slow = cv2.warpAffine(spongiosa.slow, matrix, shape, flags=flags, borderMode=cv2.BORDER_REFLECT)
-    return np.asarray(texture, dtype=np.float32), np.asarray(slow, dtype=np.float32)
+    return np.asarray(cv2.warpAffine(tile, matrix, shape, flags=flags, borderMode=cv2.BORDER_REFLECT))

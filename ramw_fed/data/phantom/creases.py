@@ -11,7 +11,8 @@ def creases_of(bone: str, wrist: PosedWrist, rng: np.random.Generator) -> list[P
     outline, scale = wrist.bones[bone], wrist.scale
     if bone == "DistalRadius":
         rims = [_joint_line(outline, wrist, rng, depth) for depth in (rng.uniform(6, 11), rng.uniform(13, 30))]
-        return [*rims, outline[-int(rng.uniform(24, 36)) : -4] + [rng.uniform(6, 16) * scale, 0]]
+        border = outline[-int(rng.uniform(24, 36)) : -4]  # the radial one, from the shaft to the styloid
+        return [*rims, np.add(border, (rng.uniform(6, 16) * scale, 0.0))]
     if bone == "DistalUlna":
         return [_foot_of_styloid(outline)]
     if bone.startswith("Metacarpal"):

@@ -27,7 +27,7 @@ def expose(bones: Field, soft: Field, style: Style, *, scale: float, rng: np.ran
     coarse = cv2.GaussianBlur(tone, (0, 0), max(radius, 1.0))
     tone = tone + style.unsharp * (tone - coarse)
     white = np.percentile(tone[:: max(height // 100, 1), :: max(width // 100, 1)], 99)
-    tone = np.clip(tone / white, 0, 1.2)
+    tone = np.clip(tone / white, 0, 1.06)
     grey = style.air + (style.white - style.air) * np.power(tone, style.gamma)
     grey += style.shading * draw_slow_field(rng, height, width, 3) * 0.5
     # Quantum noise: the thicker the hand, the fewer the photons that arrive.
@@ -35,4 +35,4 @@ def expose(bones: Field, soft: Field, style: Style, *, scale: float, rng: np.ran
     grey += style.noise * (0.35 + 0.8 * tone) * noise
     if style.band:
         grey[: round(style.band * scale)] = 0
-    return np.clip(grey * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(grey * 255 + 0.5, 0, 255), dtype=np.uint8)

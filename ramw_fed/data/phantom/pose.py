@@ -15,6 +15,9 @@ FOREARM = ("DistalRadius", "DistalUlna")
 _MIDDLE = np.array([300.0, 302.0])
 _CAPITATE_HEAD = np.array([299.0, 330.0])
 _PIVOTS = {bone: points[np.abs(points[:, 1] - 300) < 320].mean(axis=0) for bone, points in OUTLINES.items()}
+# The view never cuts these off: the joints' ends of the bones on the wrist's four sides.
+_LANDMARKS = np.array([[128.0, 262.0], [300.0, 225.0], [420.0, 245.0], [185.0, 400.0], [460.0, 425.0]])
+_LEAST_SEEN = 40.0
 _THUMB_BASE = np.array([118.0, 268.0])
 
 
@@ -96,8 +99,8 @@ def _draw_moves(anatomy: Anatomy, rng: np.random.Generator) -> _Moves:
         deviation=deviation,
         thumb=float(np.clip(rng.normal(0, 0.17), -0.5, 0.4)),
         foreshortening=float(np.clip(rng.normal(0.02 - 0.4 * deviation, 0.07), -0.08, 0.24)),
-        row=rng.normal(0, [2.5, 2.0]) + [-12 * deviation - 4, -3 - closer * 0.5],
-        forearm=rng.normal(0, [5.0, 3.5]) + [-6, -4 - closer * 0.5],
+        row=rng.normal((-12 * deviation - 4, -3 - closer * 0.5), (2.5, 2.0)),
+        forearm=rng.normal((-6, -4 - closer * 0.5), (5.0, 3.5)),
         pisiform=rng.normal(0, [9.0, 10.0]),
         jitter={bone: (float(rng.normal(0, 0.012)), rng.normal(0, 1.0, 2)) for bone in BONES},
     )
@@ -106,10 +109,14 @@ def _draw_moves(anatomy: Anatomy, rng: np.random.Generator) -> _Moves:
 def _view(style: Style, *, side: int, frame: float, deviation: float) -> Callable[[Points], Points]:
     scale = frame / FRAME_SIDE
     angle = np.deg2rad(style.rotation) - 0.5 * deviation
-    target = np.array([style.shift_x, style.shift_y]) * scale + side / 2
+    size = scale * style.zoom
+    turned = _turn(_LANDMARKS - _MIDDLE, angle, np.zeros(2)) * size
+    keep = frame / 2 - _LEAST_SEEN * size  # farthest a landmark may lie from the middle of the frame
+    shift = np.array([style.shift_x, style.shift_y]) * scale
+    shift = np.clip(shift, -keep - turned.min(axis=0), keep - turned.max(axis=0))
 
     def to_canvas(points: Points) -> Points:
-        return _turn(points - _MIDDLE, angle, np.zeros(2)) * (scale * style.zoom) + target
+        return _turn(points - _MIDDLE, angle, np.zeros(2)) * size + shift + side / 2
 
     return to_canvas
 

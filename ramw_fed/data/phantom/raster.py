@@ -80,4 +80,4 @@ def draw_lines(
 
 
 def _fixed_point(points: Points, crop: Crop) -> NDArray[np.int32]:
-    return np.round((points - [crop.x + 0.5, crop.y + 0.5]) * 2**_SUBPIXEL_BITS).astype(np.int32)
+    return np.asarray(np.round((points - [crop.x + 0.5, crop.y + 0.5]) * 2**_SUBPIXEL_BITS), dtype=np.int32)

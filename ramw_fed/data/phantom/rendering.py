@@ -14,7 +14,7 @@ from ramw_fed.data.phantom.erosions import draw_lesions
 from ramw_fed.data.phantom.exposure import expose
 from ramw_fed.data.phantom.outlines import FRAME_SIDE, Points
 from ramw_fed.data.phantom.pose import PosedWrist, pose
-from ramw_fed.data.phantom.soft_tissue import soft_tissue_thickness
+from ramw_fed.data.phantom.soft_tissue import draw_artery, draw_skin_folds, soft_tissue_thickness
 from ramw_fed.data.phantom.styles import Style
 from ramw_fed.data.phantom.texture import Field, Spongiosa, draw_spongiosa
 
@@ -58,10 +58,13 @@ def render(
     """
     side = round(size * field_of_view)
     wrist = pose(anatomy, style, side=side, frame=size, rng=rng)
-    lesion_rng, texture_rng, exposure_rng = rng.spawn(3)
+    # Children from drawn seeds, not rng.spawn: that counts its calls outside the generator's state.
+    lesion_rng, texture_rng, exposure_rng = (np.random.default_rng(seed) for seed in rng.integers(0, 2**63, (3, 2)))
     masks = np.zeros((len(BONES), side, side), bool)
     bones = _superpose(wrist, anatomy, style, scores, masks, lesion_rng, texture_rng)
     soft = soft_tissue_thickness(wrist, side=side, margin=style.margin * anatomy.soft_tissue)
+    draw_skin_folds(soft, wrist, rng=texture_rng)
+    draw_artery(soft, wrist, opacity=anatomy.calcified_artery, rng=texture_rng)
     image = expose(bones, soft, style, scale=size / FRAME_SIDE, rng=exposure_rng)
     return Wrist(image, masks, joint_boxes(wrist, side=side, rng=exposure_rng))
 
@@ -138,23 +141,21 @@ _DENSITIES = {"DistalRadius": 0.80, "DistalUlna": 0.80, "Pisiform": 0.8, "Hook":
 _SHAFTS = {"DistalRadius": (60.0, 240.0), "DistalUlna": (50.0, 190.0), "Metacarpal1st": (40.0, 120.0)}
 
 
-def _build(
-    bone: str, outline: Points, anatomy: Anatomy, style: Style, scale: float, rng: np.random.Generator
-) -> Build:
+def _build(bone: str, outline: Points, anatomy: Anatomy, style: Style, scale: float, rng: np.random.Generator) -> Build:
     is_long = bone.startswith(("Distal", "Metacarpal", "Phalanx"))
     depth = _DEPTHS.get(bone, 27.0 if is_long else 33.0)
     start, full = _SHAFTS.get(bone, (35.0, 120.0))
     is_joint_on_top = bone.startswith("Distal")
-    density = _DENSITIES.get(bone, 0.84 if is_long else 1.22) * anatomy.density
+    density = _DENSITIES.get(bone, 0.84 if is_long else 1.14) * anatomy.density
     sclerosis = 1 + 0.35 * anatomy.joint_narrowing
     return Build(
         depth=depth * scale,
-        cortex_end=1.5 * scale * (1.0 if is_long else sclerosis),
+        cortex_end=1.8 * scale * (1.0 if is_long else sclerosis),
         cortex_shaft=anatomy.cortex * (0.55 if bone == "DistalRadius" else 0.75) * depth * scale,
         shaft=(start * scale, full * scale) if is_long else None,
         joint=outline[np.argmin(outline[:, 1]) if is_joint_on_top else np.argmax(outline[:, 1])],
         density=density * float(np.exp(rng.normal(0, 0.06))),
         rim=style.rim,
         trabeculae=style.trabeculae * anatomy.trabeculae,
-        crease_width=2.6 * scale,
+        crease_width=rng.uniform(2.0, 6.0) * scale,
     )

@@ -5,7 +5,7 @@ import numpy as np
 
 from ramw_fed.data.phantom.outlines import Points, smooth_outline
 from ramw_fed.data.phantom.pose import PosedWrist
-from ramw_fed.data.phantom.raster import Crop, coverage_of
+from ramw_fed.data.phantom.raster import Crop, coverage_of, crop_around, draw_lines
 from ramw_fed.data.phantom.texture import Field
 
 _REACH = 130.0  # depth below the skin at which the hand has its full thickness, px of 600
@@ -34,6 +34,41 @@ def soft_tissue_thickness(wrist: PosedWrist, *, side: int, margin: float) -> Fie
     blend = np.clip(depth / (14 * wrist.scale), 0, 1)
     thickness += blend * (soft - thickness)
     return np.asarray(thickness * _towards_forearm(wrist, side), dtype=np.float32)
+
+
+def draw_skin_folds(soft: Field, wrist: PosedWrist, *, rng: np.random.Generator) -> None:
+    """Add the thin shadows of a few creases of the skin across the wrist's ulnar side, in place."""
+    radial, ulnar = wrist.forearm_skin
+    axis = (radial[-1] - ulnar[0]) / np.linalg.norm(radial[-1] - ulnar[0])  # across, to the radial side
+    down = np.array([axis[1], -axis[0]])
+    for _ in range(int(rng.integers(0, 4))):
+        start = ulnar[0] + down * rng.uniform(-90, 60) * wrist.scale
+        t = np.linspace(0, rng.uniform(40, 130), 16)[:, None] * wrist.scale
+        bend = rng.normal(0, 0.004) / wrist.scale
+        line = start + t * axis + bend * t * t * down
+        _add_lines(soft, [line], width=rng.uniform(2, 5) * wrist.scale, height=rng.uniform(0.02, 0.07))
+
+
+def draw_artery(soft: Field, wrist: PosedWrist, *, opacity: float, rng: np.random.Generator) -> None:
+    """Add the two broken walls of a calcified radial artery, in place; nothing where ``opacity`` is 0."""
+    if opacity == 0:
+        return
+    radial, ulnar = wrist.forearm_skin
+    inward = (ulnar.mean(axis=0) - radial.mean(axis=0)) / np.linalg.norm(ulnar.mean(axis=0) - radial.mean(axis=0))
+    course = np.stack([np.interp(np.linspace(0, 5, 120), np.arange(6), radial[:, i]) for i in (0, 1)], axis=1)
+    course += inward * (30 + 5 * np.sin(np.linspace(0, 22, 120)))[:, None] * wrist.scale
+    for wall in (0.0, 6.0):
+        starts = np.flatnonzero(rng.random(116) < 0.3)
+        pieces = [course[start : start + 3] + inward * wall * wrist.scale for start in starts]
+        _add_lines(soft, pieces, width=1.6 * wrist.scale, height=3 * opacity)
+
+
+def _add_lines(soft: Field, lines: list[Points], *, width: float, height: float) -> None:
+    for line in lines:
+        crop = crop_around(line, soft.shape[0], pad=4)
+        if crop is not None:
+            window = soft[crop.window]
+            window += height * draw_lines([line], crop, width=width, closed=False) * (window > 0)
 
 
 def _towards_forearm(wrist: PosedWrist, side: int) -> Field:

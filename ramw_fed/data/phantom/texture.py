@@ -23,24 +23,29 @@ class Spongiosa(NamedTuple):
 
 
 def draw_spongiosa(rng: np.random.Generator, scale: float) -> Spongiosa:
-    """Draw the tiles at ``scale`` output pixels per frame pixel.
-
-    Struts are the zero crossings of band-passed noise: thin winding bright lines, as plates seen edge-on.
-    """
+    """Draw the tiles at ``scale`` output pixels per frame pixel."""
     side = max(int(_TILE * scale), 24)
     noise = rng.standard_normal((3, side, side), dtype=np.float32)
-    fine = _band(noise[0], max(1.2 * scale, 0.5), max(2.1 * scale, 1.0))
-    coarse = _band(noise[1], max(2.4 * scale, 0.7), max(3.8 * scale, 1.4))
-    patches = np.clip(1 + 0.3 * draw_slow_field(rng, side, side, 8), 0.4, 1.6)
-    struts = np.exp(-((fine / 0.45) ** 2)) + 0.9 * np.exp(-((coarse / 0.3) ** 2)) * patches
-    struts = _unit(struts)
-    streaks = _unit(cv2.GaussianBlur(noise[2], (0, 0), max(0.9 * scale, 0.4), sigmaY=max(6.0 * scale, 1.2)))
-    broad = _unit(cv2.GaussianBlur(noise[0], (0, 0), max(1.8 * scale, 0.6), sigmaY=max(12.0 * scale, 2.0)))
-    slow = draw_slow_field(rng, side, side, 9)
+    mesh = _strands(noise[0], 1.7 * scale, stretch=1.2)
+    strands = _strands(noise[1], 1.9 * scale, stretch=2.4)
+    across = np.rot90(_strands(noise[2], 1.9 * scale, stretch=2.4))
+    struts = _unit(np.asarray(mesh + 0.8 * strands + 0.8 * across, dtype=np.float32))
+    streaks = _strands(noise[2], 1.5 * scale, stretch=6.0) + 0.7 * _strands(noise[0], 2.3 * scale, stretch=5.0)
+    slow = draw_slow_field(rng, side, side, 13)
     # Averaging over a coarser pixel takes contrast from the texture.
-    contrast = 0.22 * min(scale, 1.0) ** 0.35
-    net = contrast * struts
-    return Spongiosa(net, contrast * (0.6 * streaks + 0.3 * broad + 0.8 * struts), slow)
+    contrast = 0.19 * min(scale, 1.0) ** 0.35
+    return Spongiosa(contrast * struts, contrast * (0.8 * _unit(streaks) + 0.5 * struts), slow)
+
+
+def _strands(noise: Field, width: float, *, stretch: float) -> Field:
+    """Thin winding bright lines on dark ground, longer along y by ``stretch``: zero crossings of banded noise.
+
+    So look thin plates seen edge-on.
+    """
+    smooth = cv2.GaussianBlur(noise, (0, 0), max(width, 0.45), sigmaY=max(width * stretch, 0.45))
+    wide = max(1.7 * width, 0.9)
+    smooth -= cv2.GaussianBlur(noise, (0, 0), wide, sigmaY=wide * stretch)
+    return np.asarray(np.exp(-((_unit(smooth) / 0.38) ** 2)), dtype=np.float32)
 
 
 def draw_slow_field(rng: np.random.Generator, height: int, width: int, num_knots: int = 5) -> Field:
@@ -53,10 +58,6 @@ def draw_noise(rng: np.random.Generator, height: int, width: int, grain: float) 
     """White noise ``(height, width)`` of unit spread, blurred over ``grain`` output pixels."""
     noise = rng.standard_normal((height, width), dtype=np.float32)
     return _unit(cv2.GaussianBlur(noise, (0, 0), grain)) if grain > 0.25 else noise
-
-
-def _band(noise: Field, fine: float, coarse: float) -> Field:
-    return _unit(cv2.GaussianBlur(noise, (0, 0), fine) - cv2.GaussianBlur(noise, (0, 0), coarse))
 
 
 def _unit(field: Field) -> Field:
