@@ -49,7 +49,7 @@ def run_inline(config: RunConfig, recorder: Recorder) -> None:
     """
     centers = simulated_centers(config)
     workers = min(config.workers, len(centers) * len(config.tasks))
-    with InlineGrid(len(centers), _Pool(workers) if workers > 1 else _Here()) as grid:
+    with InlineGrid(len(centers), WorkerPool(workers) if workers > 1 else InProcess()) as grid:
         server_app(config, recorder)(grid, grid.context(0))
 
 
@@ -138,7 +138,7 @@ class InlineGrid(Grid):
         return replies
 
 
-class _Here:
+class InProcess:
     """Runs centers in this process, one message when asked for results."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class _Worker:
             self.process.join()
 
 
-class _Pool:
+class WorkerPool:
     """Runs centers in worker processes; the message that was submitted first goes to the worker that is free first."""
 
     def __init__(self, num_workers: int) -> None:

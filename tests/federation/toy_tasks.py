@@ -129,7 +129,10 @@ SIX = make_task(
 )
 FIVE = make_task(
     "five",
-    {name: Parabola(1.0, (float(number),), patients=2) for number, name in enumerate(("BTXRD", "DHA", "FA", "HU", "SCGH"))},
+    {
+        name: Parabola(1.0, (float(number),), patients=2)
+        for number, name in enumerate(("BTXRD", "DHA", "FA", "HU", "SCGH"))
+    },
 )
 
 
