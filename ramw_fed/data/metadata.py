@@ -57,11 +57,7 @@ def read_metadata(path: Path, joints: tuple[str, ...], collector: Collector) -> 
     rows = _rows(path, collector)
     if not rows:
         return {}
-    header = {plain(str(cell)): number for number, cell in enumerate(rows[0]) if cell is not None}
-    columns = {
-        meaning: next((header[plain(name)] for name in names if plain(name) in header), None)
-        for meaning, names in COLUMNS.items()
-    }
+    columns = find_columns(rows[0])
     for meaning in ("study", "center"):
         has_both = columns["patient"] is not None and columns["exam"] is not None
         if columns[meaning] is None and not (meaning == "study" and has_both):
@@ -73,10 +69,32 @@ def read_metadata(path: Path, joints: tuple[str, ...], collector: Collector) -> 
         if all(cell is None for cell in row):
             continue
         cells = {meaning: row[column] if column is not None else None for meaning, column in columns.items()}
-        name, study = _name(cells), _study(cells, row, scores, number, collector)
+        name, study = study_name(row, columns), _study(cells, row, scores, number, collector)
         if studies.setdefault(name, study) != study:
             collector.add("study-contradicted", f"{METADATA} row {number}")
     return studies
+
+
+def find_columns(header: Sequence[Any]) -> dict[str, int | None]:
+    """Return the number of the column for each meaning of ``COLUMNS``; None where there is none."""
+    found = {plain(str(cell)): number for number, cell in enumerate(header) if cell is not None}
+    return {
+        meaning: next((found[plain(name)] for name in names if plain(name) in found), None)
+        for meaning, names in COLUMNS.items()
+    }
+
+
+def study_name(row: Sequence[Any], columns: Mapping[str, int | None]) -> str:
+    """Return ``PPPP_SSSS`` of a row, from its own column or from patient and study; empty where it has neither."""
+
+    def cell(meaning: str) -> Any:
+        column = columns[meaning]
+        return row[column] if column is not None else None
+
+    if cell("study") is not None:
+        return str(cell("study")).strip()
+    patient, exam = _number(cell("patient")), _number(cell("exam"))
+    return f"{patient:04d}_{exam:04d}" if patient is not None and exam is not None else ""
 
 
 def _rows(path: Path, collector: Collector) -> list[tuple[Any, ...]]:
@@ -106,13 +124,6 @@ def _score_columns(header: Sequence[Any], joints: tuple[str, ...]) -> dict[int, 
         if match and joint:
             found[number] = (match[2], joint)
     return found
-
-
-def _name(cells: Mapping[str, Any]) -> str:
-    if cells["study"] is not None:
-        return str(cells["study"]).strip()
-    patient, exam = _number(cells["patient"]), _number(cells["exam"])
-    return f"{patient:04d}_{exam:04d}" if patient is not None and exam is not None else ""
 
 
 def _study(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.findings import Finding, summary
@@ -15,7 +14,7 @@ from ramw_fed.errors import CohortError
 def read_ramw600(
     root: Path,
     *,
-    split: Literal["official", "grouped"] = "official",
+    split: str = "official",
     quarantine: float = 0.0,
     allow_leakage: bool = False,
     seed: int = 0,
@@ -37,6 +36,8 @@ def read_ramw600(
     Raises:
         CohortError: All errors of the folder in one text, as ``check_cohort`` lists them.
     """
+    if split not in ("official", "grouped"):
+        raise CohortError(f"split is {split!r}; 'official' or 'grouped' is wanted")
     found = scan(root)
     if split == "official" and not allow_leakage:
         note_leakage(found)

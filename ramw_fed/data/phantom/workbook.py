@@ -1,8 +1,5 @@
 """``Metadata.xlsx`` of the phantom: one row a study, no clock in its bytes."""
 
-import io
-import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +8,7 @@ from openpyxl import Workbook
 
 from ramw_fed.data.layout import CENTERS, JOINTS
 from ramw_fed.data.phantom.plan import Exposure
+from ramw_fed.data.workbooks import save_workbook
 
 _SHORT: Mapping[str, str] = {
     "Metacarpal1st": "1st MC",
@@ -37,7 +35,6 @@ COLUMNS = (
 )
 _PATIENT = 4  # stream of random numbers, see plan.py and writer.py
 _CHILDREN = CENTERS.index("DHA")
-_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 
 
 def write_metadata(exposures: Sequence[Exposure], seed: int, path: Path) -> None:
@@ -46,14 +43,11 @@ def write_metadata(exposures: Sequence[Exposure], seed: int, path: Path) -> None
     for exposure in exposures:
         studies.setdefault(exposure.study, []).append(exposure)
     workbook = Workbook()
-    sheet = workbook.active
-    assert sheet is not None
+    sheet = workbook.worksheets[0]
     sheet.append(COLUMNS)
     for study, hands in sorted(studies.items()):
         sheet.append(_row(study, hands, seed))
-    buffer = io.BytesIO()
-    workbook.save(buffer)
-    path.write_bytes(_without_clock(buffer.getvalue()))
+    save_workbook(workbook, path)
 
 
 def _row(study: str, hands: Sequence[Exposure], seed: int) -> list[str | int | None]:
@@ -79,15 +73,3 @@ def _row(study: str, hands: Sequence[Exposure], seed: int) -> list[str | int | N
         *(sum(by_side[side].scores.values()) if side in by_side else None for side in "LR"),
         *(by_side[side].scores[joint] if side in by_side else None for joint in JOINTS for side in "LR"),
     ]
-
-
-def _without_clock(archive: bytes) -> bytes:
-    """Replace every date in the archive and in the document's properties; uncompressed, so free of zlib."""
-    result = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(archive)) as source, zipfile.ZipFile(result, "w") as target:
-        for name in sorted(source.namelist()):
-            content = source.read(name)
-            if name == "docProps/core.xml":
-                content = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"1980-01-01T00:00:00Z", content)
-            target.writestr(zipfile.ZipInfo(name, _DATE), content)
-    return result.getvalue()
