@@ -108,6 +108,11 @@ def test_odds_ratio_adds_a_half_to_all_four_cells():
     assert classification_metrics(*confusion(0, 3, 2, 10))["dor"] == pytest.approx(0.5 * 2.5 / (3.5 * 10.5))
 
 
+def test_a_probability_at_the_threshold_is_called_eroded():
+    values = classification_metrics([0.3, 0.29], [1, 0], threshold=0.3)
+    assert (values["sen"], values["spc"]) == (1, 1)
+
+
 def test_balanced_accuracy_is_the_mean_of_sensitivity_and_specificity_as_published():
     # MobileViT on RAM-W600: SEN 21.06, SPC 84.23, BACC 52.64 (printed)
     values = classification_metrics(*confusion(2106, 10_000 - 2106, 8423, 10_000 - 8423))

@@ -48,7 +48,7 @@ def random_table(seed, *, per_center=6, centers="ABC"):
         (center, f"{patient:02d}", f"{patient:02d}_{side}", values(rng.uniform(0.7, 1, 2), hd95=rng.uniform(1, 9, 2)))
         for center in centers
         for patient in range(per_center)
-        for side in "LR"
+        for side in ("0_L", "0_R", "1_L", "1_R")
     ]
     return table(*rows)
 

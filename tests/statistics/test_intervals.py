@@ -104,6 +104,22 @@ def test_resamples_without_a_value_are_drawn_again_and_counted():
     assert found.low > 0
 
 
+def test_no_more_resamples_are_drawn_again_than_are_needed():
+    blocks = []
+
+    def statistic(weights):  # the first block lacks one value in a hundred, the second is far away
+        blocks.append(len(weights))
+        values = np.full((len(weights), 1), 1000.0) if len(blocks) > 1 else np.linspace(0, 1, len(weights))[:, None]
+        if len(blocks) == 1:
+            values[::100] = np.nan
+        return values
+
+    found = bootstrap_intervals(statistic, SIX, np.ones((60, 1), bool), seed=0, resamples=2000)[0]
+    assert blocks == [2000, 2000]
+    assert found.redrawn == 20
+    assert found.high < 1
+
+
 def test_a_value_that_most_resamples_lack_has_no_interval():
     rare = np.eye(10)[0]
     statistic = lambda weights: np.where(weights[:, :1] > 2, 1.0, np.nan)  # noqa: E731
@@ -128,6 +144,15 @@ def test_interval_of_a_mean_of_centers_adds_squares():
     second = (0.6, Interval(low=0.56, high=0.63), 1000)
     found = interval_of_mean([first, second])
     assert (found.low, found.high) == (pytest.approx(0.675, abs=1e-4), pytest.approx(0.725, abs=1e-4))
+
+
+def test_interval_of_a_mean_of_small_centers_knows_their_degrees_of_freedom():
+    # two centers of ten: each reaches t(9) = 2.2622 standard errors, together t(18) = 2.1009
+    first = (0.8, Interval(low=0.77, high=0.84), 10)
+    second = (0.6, Interval(low=0.56, high=0.63), 10)
+    found = interval_of_mean([first, second])
+    assert found.high - 0.7 == pytest.approx(0.025 * 2.1009 / 2.2622, abs=1e-6)
+    assert 0.7 - found.low == pytest.approx(0.025 * 2.1009 / 2.2622, abs=1e-6)
 
 
 def test_interval_of_one_center_is_its_own():
