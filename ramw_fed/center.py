@@ -123,9 +123,7 @@ class Center:
         examples = self._read(task, "val")
         if len(examples) == 0:
             return {}
-        return task.validate(
-            self._load(task, weights), examples, self.config.training(task.name), self.device
-        )
+        return task.validate(self._load(task, weights), examples, self.config.training(task.name), self.device)
 
     def measure(self, task: Task, weights: Weights, split: Split) -> Table:
         """Return a row for each radiograph (or joint) of ``split``."""

@@ -70,9 +70,7 @@ class Knobs:
         value, rule = getattr(self, known.name), known.metadata
         name = f"{self.table}.{spelling(known.name)}" if self.table else spelling(known.name)
         if not _has_type(value, get_type_hints(type(self))[known.name]):
-            return [
-                f"{name} is {value!r}; {_wanted(known, get_type_hints(type(self))[known.name])} is wanted"
-            ]
+            return [f"{name} is {value!r}; {_wanted(known, get_type_hints(type(self))[known.name])} is wanted"]
         if isinstance(value, float) and not math.isfinite(value):
             return [f"{name} is {value!r}; a finite number is wanted"]
         if rule["choices"] and value not in rule["choices"]:
@@ -95,13 +93,9 @@ class Knobs:
         known = cls.names()
         unknown = sorted(set(table) - set(known))
         if unknown:
-            raise ConfigError(
-                f"unknown knob {', '.join(map(repr, unknown))}{where}; known: {', '.join(sorted(known))}"
-            )
+            raise ConfigError(f"unknown knob {', '.join(map(repr, unknown))}{where}; known: {', '.join(sorted(known))}")
         hints = get_type_hints(cls)
-        return cls(
-            **{known[name].name: _coerce(value, hints[known[name].name]) for name, value in table.items()}
-        )
+        return cls(**{known[name].name: _coerce(value, hints[known[name].name]) for name, value in table.items()})
 
     def write(self) -> dict[str, Value]:
         """Return the knobs in file spelling; knobs without a value are left out."""
@@ -150,9 +144,7 @@ class PhantomConfig(Knobs):
     label_skew: float = knob(0.0, "dial: how unequally erosion scores are available", least=0, most=1)
     prevalence_skew: float = knob(0.0, "dial: how unequally erosions occur", least=0, most=1)
     quantity_skew: float = knob(0.0, "dial: how unequal the numbers of patients are", least=0, most=1)
-    prevalence: float = knob(
-        0.12, "share of scored joints with an erosion, over all centers", least=0, most=0.6
-    )
+    prevalence: float = knob(0.12, "share of scored joints with an erosion, over all centers", least=0, most=0.6)
     field_of_view: float = knob(1.0, "side of the canvas as a multiple of the usual frame", least=1, most=2)
 
 
@@ -170,9 +162,7 @@ class TrainingConfig(Knobs):
     )
     weight_decay: float = knob(1e-4, "decoupled for adamw", least=0, most=1)
     norm: str = knob("batch", "normalisation layers of the network", choices=("batch", "group"))
-    augmentation: str = knob(
-        "mild", "how widely training images are varied", choices=("none", "mild", "strong")
-    )
+    augmentation: str = knob("mild", "how widely training images are varied", choices=("none", "mild", "strong"))
     mirror: bool = knob(True, "mirror the cohort's mirrored sides, so that all wrists look alike")
     average: float = knob(
         0.0, "decay of a moving average of the weights within a round; 0: none", least=0, most=0.99999
@@ -228,9 +218,7 @@ TASK_CONFIGS: Mapping[str, type[TrainingConfig]] = MappingProxyType(
 class RunConfig(Knobs):
     """One federation, resolved: what decides its numbers, and where it is computed."""
 
-    tasks: tuple[str, ...] = knob(
-        ("segmentation", "erosion"), "built-in tasks, or package.file:NAME of a user's own"
-    )
+    tasks: tuple[str, ...] = knob(("segmentation", "erosion"), "built-in tasks, or package.file:NAME of a user's own")
     method: str = knob("fedprox", "built-in method, or package.file:NAME of a user's own")
     proximal_mu: float | None = knob(
         None,
@@ -243,22 +231,21 @@ class RunConfig(Knobs):
     min_centers: int = knob(
         1, "fewest valid updates of a round; below it the model stays as it was", least=1, most=1000
     )
-    max_failed_rounds: int = knob(
-        3, "rounds in a row with too few updates after which a run stops", least=1, most=1000
-    )
+    max_failed_rounds: int = knob(3, "rounds in a row with too few updates after which a run stops", least=1, most=1000)
     round_timeout: float = knob(3600.0, "seconds to wait for the centers of a round", least=1, most=604800)
     split: str = knob(
         "official", "split of the cohort's files, or one grouped by patient", choices=("official", "grouped")
     )
     seed: int = knob(0, "decides initial weights, order of images and augmentation", least=0)
     resamples: int = knob(2000, "bootstrap resamples behind an interval", least=100, most=100_000)
-    start_from: str = knob(
-        "", "weights to start from: a run folder, a .safetensors file, or empty for seeded ones"
-    )
-    tolerance_px: float = knob(2.0, "distance up to which outlines count as equal (NSD)", least=0, most=100)
+    start_from: str = knob("", "weights to start from: a run folder, a .safetensors file, or empty for seeded ones")
     max_norm_ratio: float = knob(
         100.0, "an update longer than this many times the centers' median is refused", least=1, most=1e9
     )
+    baselines: bool = knob(
+        False, "also hold the run against trivial methods and its largest center alone (simulation only)", decides=False
+    )
+    precision: str = knob("float32", "of the final weights, as measured and saved", choices=("float32", "float16"))
     engine: str = knob(
         "inline",
         "worker processes on this machine, or Flower's own simulation",
@@ -266,14 +253,12 @@ class RunConfig(Knobs):
         decides=False,
     )
     workers: int = knob(2, "processes that train centers at the same time", least=1, most=256, decides=False)
-    device: str = knob(
-        "auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"), decides=False
-    )
+    device: str = knob("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"), decides=False)
     cohort: str = knob("", "folder of the cohort; empty: the phantom of [phantom]", decides=False)
     out: str = knob("", "run folder; empty: runs/ and the name of the configuration", decides=False)
     segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
     erosion: ErosionConfig = field(default_factory=ErosionConfig)
-    others: Mapping[str, TrainingConfig] = field(default_factory=lambda: MappingProxyType({}))
+    others: Mapping[str, TrainingConfig] = field(default_factory=dict)
     phantom: PhantomConfig = field(default_factory=PhantomConfig)
 
     def __post_init__(self) -> None:
@@ -295,9 +280,7 @@ class RunConfig(Knobs):
                     f"{name} does nothing under method {self.method!r}; leave it out, or use {' or '.join(owners)}"
                 )
         if self.segmentation.image_size % 32:
-            raise ConfigError(
-                f"segmentation.image-size is {self.segmentation.image_size}; a multiple of 32 is wanted"
-            )
+            raise ConfigError(f"segmentation.image-size is {self.segmentation.image_size}; a multiple of 32 is wanted")
 
     def training(self, task: str) -> TrainingConfig:
         """Return the knobs of ``task``."""
@@ -384,13 +367,9 @@ def resolve(tree: Mapping[str, Any], overrides: Mapping[str, Any] = MappingProxy
         trainings[task] = kind.read(merged, where=f" in [{task}]")
     if shared:
         all_known = {*RunConfig.names(), *(name for kind in TASK_CONFIGS.values() for name in kind.names())}
-        raise ConfigError(
-            f"unknown knob {', '.join(map(repr, sorted(shared)))}; known: {', '.join(sorted(all_known))}"
-        )
-    phantom = PhantomConfig.read(
-        {**tree.get("phantom", {}), **above.get("phantom", {})}, where=" in [phantom]"
-    )
-    others = MappingProxyType({name: value for name, value in trainings.items() if name not in TASK_CONFIGS})
+        raise ConfigError(f"unknown knob {', '.join(map(repr, sorted(shared)))}; known: {', '.join(sorted(all_known))}")
+    phantom = PhantomConfig.read({**tree.get("phantom", {}), **above.get("phantom", {})}, where=" in [phantom]")
+    others = {name: value for name, value in trainings.items() if name not in TASK_CONFIGS}
     built_in = {name: trainings[name] for name in TASK_CONFIGS}
     return replace(RunConfig.read(own), phantom=phantom, others=others, **built_in)  # type: ignore[arg-type]
 

@@ -18,7 +18,8 @@ _PACKAGES = ("flwr", "numpy", "opencv-python-headless", "segmentation-models-pyt
 
 def versions() -> dict[str, str]:
     """Return the versions on which a run's bytes depend."""
-    return {"ramw-fed": VERSION, "python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}}
+    packages = {name: metadata.version(name) for name in _PACKAGES}
+    return {"ramw-fed": VERSION, "python": platform.python_version(), **packages}
 
 
 def git_commit() -> str | None:
@@ -103,5 +104,5 @@ def workers_of(rounds: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
 def summarize_seconds(total: float, phases: Mapping[str, float]) -> dict[str, float]:
     """Return wall seconds, rounded; what is neither training nor evaluation is communication and bookkeeping."""
     train, evaluate = phases.get("train", 0.0), phases.get("evaluate", 0.0)
-    rest = max(0.0, total - train - evaluate)
-    return {"total": round(total, 2), "train": round(train, 2), "evaluate": round(evaluate, 2), "communicate": round(rest, 2)}
+    parts = {"total": total, "train": train, "evaluate": evaluate, "communicate": max(0.0, total - train - evaluate)}
+    return {name: round(seconds, 2) for name, seconds in parts.items()}

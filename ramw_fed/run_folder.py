@@ -39,9 +39,7 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(
-        cls, path: Path, config: RunConfig, *, overwrite: bool = False, resume: bool = False
-    ) -> "RunFolder":
+    def create(cls, path: Path, config: RunConfig, *, overwrite: bool = False, resume: bool = False) -> "RunFolder":
         """Make the folder for a new run, or open it to resume one.
 
         Raises:
@@ -53,9 +51,7 @@ class RunFolder:
             return folder
         if path.exists() and any(path.iterdir()):
             if not overwrite:
-                raise RunError(
-                    f"{path} is not empty; choose another --out, or --resume or --overwrite what is there"
-                )
+                raise RunError(f"{path} is not empty; choose another --out, or --resume or --overwrite what is there")
             folder._clear()
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(folder.config_path, tomli_w.dumps(config.tree()))
@@ -70,9 +66,7 @@ class RunFolder:
         """
         folder = cls(path)
         if not folder.config_path.exists():
-            raise RunError(
-                f"{path} holds no run (no config.toml); give the folder that `ramw-fed run --out` wrote"
-            )
+            raise RunError(f"{path} holds no run (no config.toml); give the folder that `ramw-fed run --out` wrote")
         return folder
 
     @property
@@ -113,9 +107,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write ``metrics.json``, ``manifest.json`` or ``baselines.json``."""
-        write_atomically(
-            self.path / name, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
-        )
+        write_atomically(self.path / name, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read what ``write_json`` wrote.
@@ -157,9 +149,7 @@ class RunFolder:
         """
         path = self.path / "test-opened.json"
         content = json.dumps(dict(chosen), sort_keys=True)
-        if (self.path / "metrics.json").exists() or (
-            path.exists() and path.read_text(encoding="utf-8") != content
-        ):
+        if (self.path / "metrics.json").exists() or (path.exists() and path.read_text(encoding="utf-8") != content):
             raise RunError(
                 "the test split was opened before: its numbers may have been looked at, so nothing may be chosen and "
                 "measured again in this run; start a new one"
@@ -176,9 +166,7 @@ class RunFolder:
     def _clear(self) -> None:
         strangers = {entry.name for entry in self.path.iterdir()} - _OWN - _OWN_FOLDERS
         if strangers:
-            raise RunError(
-                f"{self.path} holds more than a run ({', '.join(sorted(strangers)[:5])}): not overwritten"
-            )
+            raise RunError(f"{self.path} holds more than a run ({', '.join(sorted(strangers)[:5])}): not overwritten")
         for entry in self.path.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 

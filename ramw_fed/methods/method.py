@@ -57,7 +57,7 @@ class Method:
 
     Attributes:
         name: As the configuration spells it.
-        correction: Made at the start of a center's round from (parameters, config); called on the gradients before each step.
+        correction: Made at the start of a center's round from (parameters, config); called before each step.
         is_shared: Which tensors, by state-dict key, travel and are averaged; the others stay at the center.
         aggregate: ``(start, ends, shares) -> weights``, over the shared tensors.
     """

@@ -50,7 +50,9 @@ def overview(task: str, scopes: Scopes) -> Table:
         table.add_column(metric, justify="right")
     rows = [(center, scopes["centers"][center]) for center in sorted(scopes["centers"])]
     for name, values in (*rows, ("macro", scopes["macro"]), ("pooled", scopes["pooled"])):
-        table.add_row(name, _patients(values.get(metrics[0])), *(estimate_text(values.get(metric)) for metric in metrics))
+        table.add_row(
+            name, _patients(values.get(metrics[0])), *(estimate_text(values.get(metric)) for metric in metrics)
+        )
     return table
 
 

@@ -15,17 +15,17 @@ _COLOURS = ((0, 159, 230), (233, 180, 86), (115, 158, 0), (66, 228, 240), (178, 
 _TRUTH = (255, 255, 255)
 
 
-def draw_overlay(image: Image, masks: Masks, truth: Masks | None = None, *, least_side: int = 480) -> Image:
-    """Return the image in colour with each bone's outline, enlarged to be readable.
+def draw_overlay(image: Image, masks: Masks, truth: Masks | None = None, *, side: int | None = None) -> Image:
+    """Return the image in colour with each bone's outline.
 
     Args:
         image: ``(H, W)``.
         masks: ``(bones, H, W)``, drawn in colours.
         truth: Same shape, drawn as thin white lines; None where not known.
-        least_side: Pictures smaller than this are enlarged by a whole factor.
+        side: Longer side of the picture in pixels; None for the image's, or 480 where that is smaller.
     """
-    factor = max(1, -(-least_side // min(image.shape)))
-    size = (image.shape[1] * factor, image.shape[0] * factor)
+    factor = (side or max(480, *image.shape)) / max(image.shape)
+    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
     grey = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
     canvas = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     for masks_of, colours, width in ((masks, _COLOURS, 2), (truth, (_TRUTH,), 1)):

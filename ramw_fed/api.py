@@ -1,0 +1,199 @@
+"""The verbs as functions: what the command line calls, and a notebook may."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from ramw_fed.baselines import list_baselines, measure_baseline
+from ramw_fed.center import Center
+from ramw_fed.config import PhantomConfig, RunConfig
+from ramw_fed.data import phantom as phantom_package
+from ramw_fed.data.cache import cache_folder
+from ramw_fed.data.checks import check_cohort
+from ramw_fed.data.cohort import Cohort
+from ramw_fed.data.download import download_ramw600
+from ramw_fed.data.phantom.writer import write_phantom as _write_phantom
+from ramw_fed.data.radiograph import SPLITS, Split
+from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.errors import ConfigError, RunError
+from ramw_fed.federation.recorder import FolderRecorder
+from ramw_fed.manifest import PeakMemory
+from ramw_fed.methods import get_method
+from ramw_fed.plan import Cost
+from ramw_fed.plan import plan as _plan
+from ramw_fed.prediction import Predictions, predict
+from ramw_fed.progress import Watch, nobody
+from ramw_fed.report.console import HEADLINES, comparison, overview
+from ramw_fed.report.pictures import draw_cases
+from ramw_fed.run_folder import RunFolder
+from ramw_fed.tasks import get_task
+
+
+def load_cohort(root: Path, *, split: str = "official") -> Cohort:
+    """Read a cohort in RAM-W600's tree; ``split`` is ``official`` or ``grouped``."""
+    return read_ramw600(root, split=split)
+
+
+def write_phantom(config: PhantomConfig, out: Path, *, workers: int = 1, watch: Watch = nobody) -> None:
+    """Write a synthetic cohort into the new folder ``out``."""
+    _write_phantom(config, out, workers=workers, progress=partial(watch, "phantom images"))
+
+
+def phantom_folder(config: PhantomConfig, *, workers: int = 1, watch: Watch = nobody) -> Path:
+    """Return the cache's folder of this phantom cohort, written once a configuration and version of the phantom."""
+    sources = sorted(Path(phantom_package.__file__).parent.glob("*.py"))
+    code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    key = hashlib.sha256(f"{sorted(config.write().items())} {code}".encode()).hexdigest()[:16]
+    folder = cache_folder() / "phantoms" / key
+    if not folder.exists():
+        write_phantom(config, folder, workers=workers, watch=watch)
+    return folder
+
+
+def run(
+    config: RunConfig, *, out: Path, resume: bool = False, overwrite: bool = False, watch: Watch = nobody
+) -> RunFolder:
+    """Federate, and leave everything in the folder ``out``.
+
+    Args:
+        config: Without ``cohort`` the phantom of its table is used, and made where the cache has none.
+        out: Run folder.
+        resume: Go on with the run in ``out``.
+        overwrite: Replace the run in ``out``.
+        watch: Told how far each phase is.
+
+    Raises:
+        RamwFedError: A knob, a file, a center or the folder does not allow it; the message says what to do.
+    """
+    config = replace(_placed(config, watch), out=str(out.resolve()))
+    folder = RunFolder.create(out, config, overwrite=overwrite, resume=resume)
+    if (folder.path / "metrics.json").exists():
+        return folder
+    with PeakMemory() as memory:
+        _engine(config.engine)(config, FolderRecorder(folder, config, watch))
+        if config.baselines:
+            folder.write_json("baselines.json", _baselines(config, watch))
+        draw_cases(folder, config, watch)
+    manifest = folder.read_json("manifest.json")
+    folder.write_json("manifest.json", manifest | {"peak_rss_mb": round(memory.peak_mb, 1)})
+    return folder
+
+
+def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:
+    """Return what a run would cost, from a few measured steps."""
+    return _plan(_placed(config, watch))
+
+
+def evaluate(
+    run_folder: Path, cohort_root: Path, *, split: str = "test", watch: Watch = nobody
+) -> dict[str, dict[str, Any]]:
+    """Measure a run's models on a cohort.
+
+    Returns:
+        ``{task: {split: scopes}}`` as in ``metrics.json``.
+
+    Raises:
+        RunError: There is no finished run.
+        ConfigError: There is no such split, or the cohort has other bones or joints.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split is {split!r}; one of {', '.join(SPLITS)} is wanted")
+    folder = RunFolder.open(run_folder)
+    config = folder.config()
+    cohort = read_ramw600(cohort_root, split=config.split)
+    return {name: {split: _evaluate(name, folder, config, cohort, split, watch)} for name in config.tasks}
+
+
+def tables(folder: RunFolder) -> list[Table]:
+    """Return what a run found as tables: its main metrics, and beside the first of them what its baselines reach."""
+    metrics = folder.read_json("metrics.json")
+    path = folder.path / "baselines.json"
+    baselines = folder.read_json("baselines.json") if path.exists() else {}
+    shown = overview_tables(metrics, "test")
+    for task in metrics:
+        others = {title: arms[task]["test"] for title, arms in baselines.items() if task in arms}
+        if others:
+            metric = HEADLINES[task][0]
+            shown.append(comparison(task, metric, {"federated": metrics[task]["test"], **others}))
+    return shown
+
+
+def overview_tables(metrics: Mapping[str, Mapping[str, Any]], split: str) -> list[Table]:
+    """Return a table a task of what was measured on ``split``."""
+    return [overview(f"{task}, {split} split", scopes[split]) for task, scopes in metrics.items()]
+
+
+def _placed(config: RunConfig, watch: Watch) -> RunConfig:
+    """Return the configuration with the absolute path of a cohort that exists."""
+    if config.cohort:
+        root = Path(config.cohort).resolve()
+    else:
+        root = phantom_folder(config.phantom, workers=config.workers, watch=watch)
+    return replace(config, cohort=str(root))
+
+
+def _engine(name: str) -> Any:
+    if name == "ray":
+        from ramw_fed.federation.ray import run_ray
+
+        return run_ray
+    from ramw_fed.federation.inline import run_inline
+
+    return run_inline
+
+
+def _baselines(config: RunConfig, watch: Watch) -> dict[str, dict[str, Any]]:
+    cohort = read_ramw600(Path(config.cohort), split=config.split)
+    wanted = list_baselines(cohort, config)
+    found: dict[str, dict[str, Any]] = {}
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["ramw_fed.baselines"])
+    with ProcessPoolExecutor(min(config.workers, len(wanted)), mp_context=context) as pool:
+        results = pool.map(measure_baseline, wanted, [config] * len(wanted))
+        for done, (baseline, scopes) in enumerate(zip(wanted, results, strict=True), start=1):
+            watch("baselines", done, len(wanted))
+            found.setdefault(baseline.title, {})[baseline.task] = {"test": scopes}
+    return found
+
+
+def _evaluate(
+    name: str, folder: RunFolder, config: RunConfig, cohort: Cohort, split: Split, watch: Watch
+) -> dict[str, Any]:
+    task, training = get_task(name), config.training(name)
+    weights, card = folder.load_model(task.name)
+    wanted, found = (
+        (card.description.bones, card.description.joints),
+        (cohort.description.bones, cohort.description.joints),
+    )
+    if wanted != found:
+        raise RunError(f"the model knows other bones or joints than the cohort: {wanted} against {found}")
+    measured = []
+    for done, center in enumerate(cohort.centers, start=1):
+        measured.append(Center(center, cohort, config, get_method(config.method)).measure(task, weights, split))
+        watch(f"{name}: centers", done, len(cohort.centers))
+    table = {key: np.concatenate([part[key] for part in measured]) for key in measured[0]}
+    return task.summarize(table, cohort.description, training, config.resamples, config.seed, centers=cohort.centers)
+
+
+__all__: Sequence[str] = [
+    "Predictions",
+    "check_cohort",
+    "download_ramw600",
+    "evaluate",
+    "load_cohort",
+    "overview_tables",
+    "phantom_folder",
+    "plan",
+    "predict",
+    "run",
+    "tables",
+    "write_phantom",
+]

@@ -1,0 +1,212 @@
+"""The command line: reads arguments, calls one function of ``ramw_fed.api``, prints."""
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ramw_fed.config import PhantomConfig, RunConfig, read_overrides, read_toml, resolve
+from ramw_fed.errors import ConfigError, RamwFedError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+cohorts = typer.Typer(no_args_is_help=True, help="Make, check and fetch cohorts of wrist radiographs.")
+app.add_typer(cohorts, name="cohort")
+
+_out = Console()
+_err = Console(stderr=True)
+
+Out = Annotated[Path | None, typer.Option(help="Run folder; by default runs/ and the configuration's name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Setting = Annotated[list[str] | None, typer.Option("--set", help="key=value, stronger than the file; repeatable.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Six centers learn wrist bones and rheumatoid erosions together, without pooling radiographs."""
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="TOML file, such as simulations/demo.toml.")],
+    cohort: Annotated[Path | None, typer.Option(help="Folder of a cohort; by default the file's phantom.")] = None,
+    out: Out = None,
+    engine: Annotated[str | None, typer.Option(help="inline or ray.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that train centers at the same time.")] = None,
+    set_: Setting = None,
+    resume: Annotated[bool, typer.Option(help="Go on where a run was killed.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier run in the same folder.")] = False,
+    plan: Annotated[bool, typer.Option(help="Say what the run would cost, from one measured step, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Federate the tasks of CONFIG over a cohort's centers."""
+    from ramw_fed import api
+
+    resolved = _configure(config, set_, cohort=cohort, engine=engine, workers=workers)
+    if plan:
+        with _progress() as watch:
+            cost = api.plan(resolved, watch=watch)
+        _print(cost.as_dict(), cost.table(), as_json)
+        return
+    folder = out or Path(resolved.out or Path("runs") / config.stem)
+    with _progress() as watch:
+        finished = api.run(resolved, out=folder, resume=resume, overwrite=overwrite, watch=watch)
+    _print(finished.read_json("metrics.json"), api.tables(finished), as_json)
+    if not as_json:
+        _out.print(f"[bold]{folder}[/bold]: metrics.json, models/, predictions/, overlays/, manifest.json")
+
+
+@app.command()
+def evaluate(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    cohort: Annotated[Path, typer.Option(help="Folder of the cohort to measure on.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    out: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a trained model on a cohort, per center."""
+    from ramw_fed import api
+
+    with _progress() as watch:
+        result = api.evaluate(run_folder, cohort, split=split, watch=watch)
+    if out:
+        out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _print(result, api.overview_tables(result, split), as_json)
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(metavar="[RUN] IMAGE...", help="A run folder first, then images.")],
+    out: Annotated[Path, typer.Option(help="Folder for masks, overlays, crops and scores.")],
+    side: Annotated[str | None, typer.Option(help="L or R; by default from the file's name, else by fit.")] = None,
+    research: Annotated[bool, typer.Option(help="Give erosion scores of weights that only saw phantoms.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find the bones in radiographs; without RUN with the shipped weights, which only ever saw phantoms."""
+    from ramw_fed import api
+
+    folder, images = (paths[0], paths[1:]) if (paths[0] / "config.toml").exists() else (None, paths)
+    with _progress() as watch:
+        result = api.predict(images, out=out, run=folder, side=side, research=research, watch=watch)
+    for remark in result.remarks:
+        _err.print(f"note: {remark}", style="yellow", highlight=False)
+    _print(result.as_dict(), result.table(), as_json)
+
+
+@cohorts.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    patients: Annotated[int | None, typer.Option(help="Over all centers.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of all images; by default 600 and 720.")] = None,
+    shift: Annotated[float | None, typer.Option(help="Dial, imaging styles.")] = None,
+    label_skew: Annotated[float | None, typer.Option(help="Dial, availability of scores.")] = None,
+    prevalence_skew: Annotated[float | None, typer.Option(help="Dial, share of erosions.")] = None,
+    quantity_skew: Annotated[float | None, typer.Option(help="Dial, number of patients.")] = None,
+    prevalence: Annotated[float | None, typer.Option(help="Share of eroded joints over all centers.")] = None,
+    field_of_view: Annotated[float | None, typer.Option(help="Side of the canvas in usual frames.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Write a synthetic cohort of six centers in RAM-W600's own file tree."""
+    from ramw_fed import api
+
+    given = {name: value for name, value in locals().items() if name in PhantomConfig.__dataclass_fields__}
+    config = PhantomConfig(**{name: value for name, value in given.items() if value is not None})
+    with _progress() as watch:
+        api.write_phantom(config, out, workers=workers, watch=watch)
+    _out.print(f"{out}: {config.patients} patients at {config.centers} centers")
+
+
+@cohorts.command()
+def check(
+    root: Annotated[Path, typer.Argument(help="Folder of the cohort.")],
+    as_json: Json = False,
+) -> None:
+    """List counts, labels, leakage and every fault of a cohort; exit status 1 where there is an error."""
+    from ramw_fed import api
+
+    findings = api.check_cohort(root)
+    _print(findings.to_dict(), findings.text(), as_json)
+    if not findings.is_usable:
+        raise typer.Exit(1)
+
+
+@cohorts.command()
+def download(out: Annotated[Path, typer.Argument(help="New folder.")]) -> None:
+    """Fetch RAM-W600 (4.7 GB, CC-BY-4.0) from Hugging Face."""
+    from ramw_fed import api
+
+    _out.print(api.download_ramw600(out))
+
+
+def main() -> None:
+    """Run the command line; an expected error is one sentence on stderr and exit status 1."""
+    debug = "--debug" in sys.argv
+    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app()
+    except RamwFedError as error:
+        if debug:
+            traceback.print_exc()
+        _err.print(f"{error.code}: {error}", style="red", highlight=False, markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _err.print("stopped; `--resume` goes on with a run", style="red")
+        sys.exit(130)
+
+
+def _configure(path: Path, settings: list[str] | None, **options: Any) -> RunConfig:
+    overrides = read_overrides(settings or [])
+    for name, value in options.items():
+        if value is not None:
+            if name in overrides:
+                raise ConfigError(f"{name} is given as --{name} and by --set; give it once")
+            overrides[name] = str(value) if isinstance(value, Path) else value
+    return resolve(read_toml(path), overrides)
+
+
+@contextmanager
+def _progress() -> Iterator["_Bars"]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_err, transient=False) as progress:
+        yield _Bars(progress)
+
+
+class _Bars:
+    """A bar a phase; what the package calls while it works."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, Any] = {}
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` steps of ``phase`` are done."""
+        if phase not in self._bars:
+            self._bars[phase] = self._progress.add_task(phase, total=total)
+        self._progress.update(self._bars[phase], completed=done, total=total)
+
+
+def _print(raw: Any, shown: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(raw, sort_keys=True, allow_nan=False))
+        return
+    for item in shown if isinstance(shown, list) else [shown]:
+        _out.print(item)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""Bones, joint crops and erosion scores of single radiographs."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.table import Table as Shown
+from torch import nn
+
+from ramw_fed.config import ErosionConfig, SegmentationConfig
+from ramw_fed.data.cohort import Description
+from ramw_fed.data.radiograph import read_grey
+from ramw_fed.errors import ConfigError, RunError
+from ramw_fed.learning.training import pick_device
+from ramw_fed.learning.weights_file import Card, load_weights
+from ramw_fed.progress import Watch, nobody
+from ramw_fed.report.overlays import draw_overlay, label, write_png
+from ramw_fed.run_folder import RunFolder
+from ramw_fed.tasks import EROSION, SEGMENTATION
+from ramw_fed.tasks.erosion import score_crop
+from ramw_fed.tasks.segmentation import segment
+
+Side = Literal["L", "R"]
+Image = NDArray[np.uint8]
+Masks = NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+
+WATERMARK = "trained on synthetic images: not for any decision about a patient"
+
+# Shares of the image's longer side: how far a joint reaches along a long bone, the margin around it, the least box.
+_REACH, _MARGIN, _LEAST = 0.17, 0.023, 0.23
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in one radiograph.
+
+    Attributes:
+        image: File name.
+        side: Side as which the wrist was read.
+        is_side_guessed: The file's name does not tell it; the reading with the surer masks was kept.
+        areas: Bone to its pixels; 0 where none were found.
+        erosions: Joint to the probability of an erosion; empty where no score may be given.
+    """
+
+    image: str
+    side: Side
+    is_side_guessed: bool
+    areas: Mapping[str, int]
+    erosions: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was found, and what must be said of it."""
+
+    items: Sequence[Prediction]
+    remarks: Sequence[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        items = [
+            {"image": one.image, "side": one.side, "areas": dict(one.areas), "erosions": dict(one.erosions)}
+            for one in self.items
+        ]
+        return {"items": items, "remarks": list(self.remarks)}
+
+    def table(self) -> Shown:
+        """Return a table for a terminal."""
+        table = Shown(title="bones found", title_justify="left")
+        for name in ("image", "side", "bones", "not found"):
+            table.add_column(name)
+        for one in self.items:
+            missing = [bone for bone, area in one.areas.items() if not area]
+            side = f"{one.side} (by fit)" if one.is_side_guessed else one.side
+            table.add_row(one.image, side, str(len(one.areas) - len(missing)), ", ".join(missing) or "-")
+        return table
+
+
+@dataclass(frozen=True)
+class _Model:
+    network: nn.Module
+    card: Card
+    device: torch.device
+
+
+def predict(
+    images: Sequence[Path],
+    *,
+    out: Path,
+    run: Path | None = None,
+    side: str | None = None,
+    research: bool = False,
+    watch: Watch = nobody,
+) -> Predictions:
+    """Segment radiographs into the folder ``out``.
+
+    For each image: ``<stem>.npy`` ``(bones, H, W)`` uint8 at the image's size and orientation, ``<stem>.png`` with the
+    outlines, ``crops/<stem>_<joint>.png``; over all images ``bones.csv``, and ``scores.csv`` where scores may be given.
+
+    Args:
+        images: 8-bit image files, grey or with equal channels, bone bright, as a wrist fills the frame in RAM-W600.
+        out: Made where missing; files of the same name are replaced.
+        run: Folder of a finished run; None for the weights that come with the package.
+        side: ``"L"`` or ``"R"`` for all images; None reads ``_L`` or ``_R`` at the end of the name, else tries both.
+        research: Give erosion scores also of weights that only saw phantoms.
+        watch: Told how many images are done.
+
+    Raises:
+        ConfigError: ``side`` is neither, an image is missing, or two images have one stem.
+        RunError: There are no weights for segmentation.
+        CohortError: An image cannot be read.
+    """
+    _check(images, side)
+    bones = _load(run, "segmentation")
+    joints, remarks = _erosion_model(run, research)
+    predictions = []
+    for done, path in enumerate(images, start=1):
+        predictions.append(_predict(path, out, side, bones, joints, joints is not None and research))
+        watch("images", done, len(images))
+    _write_tables(out, predictions, bones.card.description)
+    return Predictions(predictions, remarks)
+
+
+def segment_any(
+    network: nn.Module, card: Card, image: Image, side: Side | None, device: torch.device
+) -> tuple[Masks, Side]:
+    """Return masks ``(bones, H, W)`` and the side as which the wrist was read; both are tried where it is not known."""
+    config = SegmentationConfig.read(card.training)
+    sides: Sequence[Side] = (side,) if side else ("R", "L")
+    tried = []
+    for one in sides:
+        is_mirrored = config.mirror and one in card.description.mirrored_sides
+        masks, certainty = segment(network, image, config, device, mirror=is_mirrored)
+        tried.append((certainty, masks, one))
+    _, masks, read_as = max(tried, key=lambda each: each[0])
+    return masks, read_as
+
+
+def joint_boxes(masks: Masks, description: Description) -> dict[str, Box]:
+    """Return ``(x0, y0, x1, y1)`` of each joint named as a bone is, around that bone where it meets the others.
+
+    Args:
+        masks: ``(bones, H, W)``; a joint whose bone is empty is left out.
+        description: Names of bones and joints.
+    """
+    height, width = masks.shape[1:]
+    frame = max(height, width)
+    everything = np.argwhere(masks.any(axis=0))
+    boxes: dict[str, Box] = {}
+    for joint in description.joints:
+        if joint not in description.bones or not masks[description.bones.index(joint)].any():
+            continue
+        points = np.argwhere(masks[description.bones.index(joint)]).astype(np.float64)
+        points = points[_near_end(points, everything.mean(axis=0)) <= _REACH * frame]
+        low, high = points.min(axis=0), points.max(axis=0)
+        half = np.maximum(high - low + 2 * _MARGIN * frame, _LEAST * frame) / 2
+        (y0, x0), (y1, x1) = (low + high) / 2 - half, (low + high) / 2 + half
+        boxes[joint] = max(round(x0), 0), max(round(y0), 0), min(round(x1), width), min(round(y1), height)
+    return boxes
+
+
+def _near_end(points: NDArray[np.float64], center: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far along the bone each point lies from the end that faces the wrist's middle."""
+    middle = points.mean(axis=0)
+    _, _, axes = np.linalg.svd(points[:: max(1, len(points) // 500)] - middle, full_matrices=False)
+    along = (points - middle) @ axes[0] if len(axes) else np.zeros(len(points))
+    if (center - middle) @ axes[0] < 0:
+        along = -along
+    return np.asarray(along.max() - along)
+
+
+def _predict(
+    path: Path, out: Path, side: str | None, bones: _Model, joints: _Model | None, is_marked: bool
+) -> Prediction:
+    image = read_grey(path)
+    known = cast(Side | None, side or _side_in_name(path))
+    masks, read_as = segment_any(bones.network, bones.card, image, known, bones.device)
+    out.mkdir(parents=True, exist_ok=True)
+    np.save(out / f"{path.stem}.npy", masks.astype(np.uint8))
+    erosions: dict[str, float] = {}
+    for joint, (x0, y0, x1, y1) in joint_boxes(masks, bones.card.description).items():
+        crop = image[y0:y1, x0:x1]
+        write_png(out / "crops" / f"{path.stem}_{joint}.png", crop)
+        if joints is not None and joint in joints.card.description.joints:
+            erosions[joint] = _score(crop, joint, read_as, joints)
+    picture = draw_overlay(image, masks)
+    write_png(out / f"{path.stem}.png", label(picture, WATERMARK) if is_marked else picture)
+    names = bones.card.description.bones
+    areas = {name: int(mask.sum()) for name, mask in zip(names, masks, strict=True)}
+    return Prediction(path.name, read_as, known is None, areas, erosions)
+
+
+def _score(crop: Image, joint: str, side: Side, model: _Model) -> float:
+    config = ErosionConfig.read(model.card.training)
+    description = model.card.description
+    is_mirrored = config.mirror and side in description.mirrored_sides
+    seen = np.ascontiguousarray(crop[:, ::-1]) if is_mirrored else crop
+    resized = cv2.resize(seen, (config.crop_size, config.crop_size), interpolation=cv2.INTER_AREA)
+    return score_crop(
+        model.network, np.asarray(resized, np.uint8), description.joints.index(joint), description, model.device
+    )
+
+
+def _load(run: Path | None, task: Literal["segmentation", "erosion"]) -> _Model:
+    if run is not None:
+        weights, card = RunFolder.open(run).load_model(task)
+    else:
+        with resources.as_file(resources.files("ramw_fed") / "weights" / f"{task}.safetensors") as path:
+            weights, card = load_weights(path)
+    kinds: dict[str, Any] = {"segmentation": (SEGMENTATION, SegmentationConfig), "erosion": (EROSION, ErosionConfig)}
+    described, config = kinds[task]
+    device = pick_device("auto")
+    with torch.random.fork_rng(devices=[]):
+        network = described.network(card.description, config.read(card.training))
+    network.load_state_dict(weights)
+    return _Model(network.to(device).eval(), card, device)
+
+
+def _erosion_model(run: Path | None, research: bool) -> tuple[_Model | None, list[str]]:
+    """Return the model that may score erosions, or None and why there is none."""
+    if run is None:
+        return None, ["the shipped weights find bones only: they learned from synthetic images and score no erosion"]
+    try:
+        model = _load(run, "erosion")
+    except RunError:
+        return None, ["the run has no erosion model: no scores"]
+    if model.card.description.kind == "real":
+        return model, []
+    if research:
+        return model, [WATERMARK]
+    return None, [
+        "the run learned from synthetic images only, so it gives no erosion scores; --research prints them for study"
+    ]
+
+
+def _write_tables(out: Path, predictions: Sequence[Prediction], description: Description) -> None:
+    with (out / "bones.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "side", *description.bones])
+        writer.writerows([one.image, one.side, *one.areas.values()] for one in predictions)
+    scored = [one for one in predictions if one.erosions]
+    (out / "scores.csv").unlink(missing_ok=True)  # one of an earlier call must not stand beside these masks
+    if scored:
+        with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", "side", "joint", "probability", "remark"])
+            for one in scored:
+                for joint, probability in one.erosions.items():
+                    writer.writerow([one.image, one.side, joint, f"{probability:.4f}", WATERMARK])
+
+
+def _check(images: Sequence[Path], side: str | None) -> None:
+    if side not in (None, "L", "R"):
+        raise ConfigError(f"side is {side!r}; L or R is wanted, or nothing to read it from the file's name")
+    missing = [str(path) for path in images if not path.is_file()]
+    if not images or missing:
+        raise ConfigError(f"image files are wanted; {', '.join(missing) or 'none were named'} cannot be found")
+    stems = [path.stem for path in images]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise ConfigError(f"several images are called {', '.join(twice)}: their results would replace each other")
+
+
+def _side_in_name(path: Path) -> str | None:
+    found = re.search(r"_([LR])$", path.stem)
+    return found.group(1) if found else None

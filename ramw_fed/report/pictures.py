@@ -1,0 +1,66 @@
+"""Pictures of a finished run: for each center the worst, the median and the best segmented test radiograph."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ramw_fed.config import RunConfig
+from ramw_fed.data.radiograph import Radiograph
+from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.learning.training import pick_device
+from ramw_fed.progress import Watch, nobody
+from ramw_fed.report.overlays import contact_sheet, draw_overlay, label, write_png
+from ramw_fed.run_folder import RunFolder
+from ramw_fed.tasks import SEGMENTATION
+from ramw_fed.tasks.segmentation import segment
+
+_SIDE = 480
+
+
+def draw_cases(folder: RunFolder, config: RunConfig, watch: Watch = nobody) -> None:
+    """Write ``overlays/<center>.png``: predicted outlines in colours, true ones in white, as acquired.
+
+    Nothing is drawn where the values of single radiographs are not known.
+    """
+    table = folder.path / "predictions" / "segmentation.csv"
+    if not table.exists():
+        return
+    radiographs = {one.name: one for one in read_ramw600(Path(config.cohort), split=config.split).radiographs}
+    weights, card = folder.load_model("segmentation")
+    device = pick_device(config.device)
+    with torch.random.fork_rng(devices=[]):
+        network = SEGMENTATION.network(card.description, config.segmentation).to(device)
+    network.load_state_dict(weights)
+    cases = pick_cases(table)
+    for done, (center, chosen) in enumerate(sorted(cases.items()), start=1):
+        pictures = []
+        for which, name, dsc in chosen:
+            image, truth = radiographs[name].read_image(), radiographs[name].read_masks()
+            mirror = is_mirrored(radiographs[name], config, card.description.mirrored_sides)
+            masks, _ = segment(network, image, config.segmentation, device, mirror=mirror)
+            picture = draw_overlay(image, masks, truth, side=_SIDE)
+            pictures.append(label(picture, f"{center} {which}: DSC {dsc:.3f}"))
+        write_png(folder.path / "overlays" / f"{center}.png", contact_sheet(pictures, len(pictures)))
+        watch("overlays", done, len(cases))
+
+
+def is_mirrored(radiograph: Radiograph, config: RunConfig, mirrored_sides: tuple[str, ...]) -> bool:
+    """Whether the network sees this radiograph mirrored."""
+    return config.segmentation.mirror and radiograph.side in mirrored_sides
+
+
+def pick_cases(table: Path) -> dict[str, list[tuple[str, str, float]]]:
+    """Return, by center, (which, name, mean DSC over bones) of its worst, median and best radiograph."""
+    values: dict[str, list[tuple[float, str]]] = {}
+    with table.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            bones = [float(value) for key, value in row.items() if key.startswith("dsc_")]
+            values.setdefault(row["center"], []).append((float(np.nanmean(bones)), row["name"]))
+    cases = {}
+    for center, found in values.items():
+        ordered = sorted(found)
+        places = {"worst": 0, "median": (len(ordered) - 1) // 2, "best": len(ordered) - 1}
+        cases[center] = [(which, ordered[place][1], ordered[place][0]) for which, place in places.items()]
+    return cases
