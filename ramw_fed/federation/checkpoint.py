@@ -90,8 +90,7 @@ def _packet(state: State, deciding: Mapping[str, Any]) -> Packet:
     tensors: dict[str, Tensor] = {}
     for name, task in state.tasks.items():
         tensors |= {f"{name}/weights/{key}": tensor for key, tensor in task.weights.items()}
-        # A copy: safetensors refuses tensors that share memory, as they do where the last round is the best.
-        tensors |= {f"{name}/best/{key}": tensor.clone() for key, tensor in task.best.items()}
+        tensors |= {f"{name}/best/{key}": tensor for key, tensor in task.best.items()}
     return Packet(header={"round": state.round, "tasks": tasks, "deciding": dict(deciding)}, tensors=tensors)
 
 

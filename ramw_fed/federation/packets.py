@@ -49,7 +49,8 @@ class Shape:
 def pack(packet: Packet) -> bytes:
     """Return the packet's bytes; equal packets give equal bytes."""
     header = json.dumps(packet.header, sort_keys=True)
-    tensors = {name: packet.tensors[name].contiguous() for name in sorted(packet.tensors)}
+    # Copies: safetensors refuses tensors that share memory, and `contiguous` alone keeps a shared one.
+    tensors = {name: packet.tensors[name].contiguous().clone() for name in sorted(packet.tensors)}
     return safetensors.torch.save(tensors, metadata={KEY: header})
 
 

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from flwr.app import Context, Message, RecordDict
@@ -63,7 +64,7 @@ def run_ray(config: RunConfig, recorder: Recorder) -> None:
         raise FederationError("Flower's simulation ended before the federation did; take engine inline")
 
 
-def _backend(config: RunConfig, folder: str) -> dict[str, dict[str, bool | int | float | str]]:
+def _backend(config: RunConfig, folder: str) -> dict[str, dict[str, Any]]:
     """Return the settings of Flower's Ray backend: one processor an actor, so as many actors as workers."""
     uses_gpu = config.device != "cpu" and torch.cuda.is_available()
     return {

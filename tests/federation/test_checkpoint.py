@@ -17,7 +17,9 @@ def state(round_number: int) -> State:
         round=round_number,
         tasks={
             "erosion": TaskState(weights=weights, best=weights, best_round=round_number, best_quality=0.5),
-            "segmentation": TaskState(weights=weights, best={"w": torch.zeros(1), "n": torch.tensor(0)}, failed_rounds=2),
+            "segmentation": TaskState(
+                weights=weights, best={"w": torch.zeros(1), "n": torch.tensor(0)}, failed_rounds=2
+            ),
         },
     )
 
@@ -48,9 +50,10 @@ def test_a_write_that_fails_leaves_the_old_checkpoint_and_its_leftover_goes(
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        save_checkpoint(tmp_path, state(2), DECIDING)
+        with pytest.raises(OSError, match="No space"):
+            save_checkpoint(tmp_path, state(2), DECIDING)
     assert len(list(tmp_path.glob("*.part"))) == 1
     back = load_checkpoint(tmp_path, DECIDING)
     assert back is not None

@@ -1,7 +1,8 @@
-"""Tasks with an answer on paper: center k holds 1/2 a_k |w - b_k|^2 and n_k patients. Worker processes import them too."""
+"""Tasks with an answer on paper: center k holds 1/2 a_k |w - b_k|^2 and n_k patients."""
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def half_square(logits: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * (logits.double() - targets).square().sum(dim=1).mean()
 
 
-def make_task(name: str, parabolas: Mapping[str, Parabola]) -> Task:
+def make_task(name: str, parabolas: Mapping[str, Parabola], dtype: torch.dtype = torch.float64) -> Task:
     size = max(len(parabola.minimum) for parabola in parabolas.values())
 
     def examples(cohort: Cohort, split: str, _config: Any) -> ToyExamples:
@@ -109,7 +110,7 @@ def make_task(name: str, parabolas: Mapping[str, Parabola]) -> Task:
         name=name,
         label="masks",
         examples=examples,
-        network=lambda _description, _config: Point(size),
+        network=lambda _description, _config: Point(size).to(dtype),
         loss=lambda _examples, _config: half_square,
         validate=validate,
         quality=lambda sums: -sums["loss"] / sums["patients"] if sums else float("nan"),
@@ -127,6 +128,8 @@ SIX = make_task(
         for number, name in enumerate(("BTXRD", "DHA", "FA", "HMCRD", "HU", "SCGH"))
     },
 )
+# Networks are float32: in float64 w + (w_k - w) is w_k only up to its last bit.
+SINGLE = make_task("single", {"HU": Parabola(1.7, (0.1, -0.7), patients=3)}, torch.float32)
 FIVE = make_task(
     "five",
     {
@@ -151,3 +154,16 @@ VECTORS = _layers(
     {"BTXRD": (3, 8, 8, 3, 1, 4), "DHA": (0.4, 1.6, 2, 1, 0.1, 1), "FA": (2, 5, 5, 3, 1, 6)},
     {"BTXRD": 1, "DHA": 1, "FA": 3},
 )
+
+
+def _die(_examples: Any, _config: Any) -> Any:
+    os._exit(7)
+
+
+def _fail(_examples: Any, _config: Any) -> Any:
+    raise ValueError("/data/SMITH_JOHN_19480312.dcm cannot be read")
+
+
+_PAIR = {name: Parabola(1.0, (0.0,)) for name in ("HU", "FA")}
+DEADLY = replace(make_task("deadly", _PAIR), loss=_die)
+FAILING = replace(make_task("failing", _PAIR), loss=_fail)
