@@ -1,13 +1,15 @@
-"""Radiographs decoded once and laid out for fast reading: images as bytes, masks as bits, in files mapped into memory.
+"""Radiographs decoded once and laid out for fast reading: images as bytes, masks as bits, one file each.
 
-The files lie in the cache under a name made of the cohort's hash, the radiographs, the size and the format. They are
-read page by page as they are asked for: memory holds what is in use, not the cohort.
+The files lie in the cache under a name made of the cohort's hash, the radiographs, the size and the format. One
+radiograph is read at a time: memory holds what is in use, not the cohort.
 """
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,8 +51,8 @@ class Packed:
         mask_bytes = [_num_mask_bytes(self.bones, area) * has for area, has in zip(areas, self._outlined, strict=True)]
         self._image_starts = np.concatenate([[0], np.cumsum(areas, dtype=np.int64)])
         self._mask_starts = np.concatenate([[0], np.cumsum(mask_bytes, dtype=np.int64)])
-        self._images = _map(folder / _IMAGES, int(self._image_starts[-1]))
-        self._masks = _map(folder / _MASKS, int(self._mask_starts[-1]))
+        self._images = _Bytes(folder / _IMAGES, int(self._image_starts[-1]))
+        self._masks = _Bytes(folder / _MASKS, int(self._mask_starts[-1]))
 
     def __len__(self) -> int:
         """Return the number of radiographs."""
@@ -63,7 +65,7 @@ class Packed:
     def image(self, row: int) -> NDArray[np.uint8]:
         """Return an image of its own: ``(S, S)``, or ``(H, W)`` where packed at native size."""
         start, end = self._image_starts[row : row + 2]
-        return np.array(self._images[start:end]).reshape(self._shapes[row])
+        return self._images.read(start, end).reshape(self._shapes[row])
 
     def has_masks(self, row: int) -> bool:
         """Tell whether the radiograph has masks."""
@@ -79,7 +81,7 @@ class Packed:
             raise CohortError("masks wanted, but this radiograph has none; ask `has_masks` first")
         height, width = self._shapes[row]
         start, end = self._mask_starts[row : row + 2]
-        bits = np.unpackbits(self._masks[start:end], count=self.bones * height * width)
+        bits = np.unpackbits(self._masks.read(start, end), count=self.bones * height * width)
         return bits.view(np.bool_).reshape(self.bones, height, width)
 
 
@@ -101,8 +103,7 @@ class PackedCrops:
         self.joints: tuple[str, ...] = tuple(index["joints"])
         self.size: int = index["size"]
         self._present = np.array(index["present"], np.bool_).reshape(len(self.names), len(self.joints))
-        shape = (len(self.names), len(self.joints), self.size, self.size)
-        self._crops = _map(folder / _IMAGES, int(np.prod(shape))).reshape(shape)
+        self._crops = _Bytes(folder / _IMAGES, self._present.size * self.size**2)
 
     def __len__(self) -> int:
         """Return the number of radiographs."""
@@ -124,7 +125,8 @@ class PackedCrops:
         """
         if not self._present[row, joint]:
             raise CohortError(f"a crop of {self.joints[joint]!r} wanted, but there is none; ask `has_crop` first")
-        return np.array(self._crops[row, joint])
+        start = (row * len(self.joints) + joint) * self.size**2
+        return self._crops.read(start, start + self.size**2).reshape(self.size, self.size)
 
 
 def pack(cohort: Cohort, size: int | None, *, mirror: bool = True, progress: Progress | None = None) -> Packed:
@@ -263,8 +265,18 @@ def _num_mask_bytes(bones: int, area: int) -> int:
     return (bones * area + 7) // 8
 
 
-def _map(path: Path, num_bytes: int) -> NDArray[np.uint8]:
-    if path.stat().st_size != num_bytes:
-        raise CohortError(f"{path} is not as long as its index says; delete {path.parent} and start again")
-    # An empty file cannot be mapped.
-    return np.memmap(path, np.uint8, "r") if num_bytes else np.zeros(0, np.uint8)
+class _Bytes:
+    """A file to read stretches of; not mapped into memory, where its pages would count for every process."""
+
+    def __init__(self, path: Path, num_bytes: int) -> None:
+        if path.stat().st_size != num_bytes:
+            raise CohortError(f"{path} is not as long as its index says; delete {path.parent} and start again")
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+
+    def read(self, start: int, end: int) -> NDArray[np.uint8]:
+        """Return the bytes from ``start`` to ``end``, safe between processes that share the open file."""
+        array = np.empty(int(end - start), np.uint8)
+        if os.preadv(self._file, [array.data], int(start)) != array.size:
+            raise CohortError("a packed file became shorter while it was open; start again")
+        return array
