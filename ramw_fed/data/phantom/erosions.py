@@ -13,7 +13,8 @@ from ramw_fed.data.phantom.texture import Field
 
 _NUM_BITES = (0, 1, 1, 2, 2, 3)
 _JOINT_REACH = {"Metacarpal1st": 45.0, "DistalRadius": 85.0, "DistalUlna": 65.0}  # from the bone's end
-_WIDTH = {"DistalRadius": 1.35, "DistalUlna": 1.25, "Metacarpal1st": 1.15}  # bites grow with the joint's width
+# Bites grow with the width of the joint.
+_WIDTH = {"Lunate": 0.85, "DistalRadius": 1.35, "DistalUlna": 1.25, "Metacarpal1st": 1.15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +51,11 @@ def draw_lesions(bone: str, outline: Points, grade: int, *, scale: float, rng: n
     unit = _WIDTH.get(bone, 1.0) * scale
     lesions = []
     for _ in range(_NUM_BITES[grade]):
-        radius = (8 + 6 * grade) * rng.uniform(0.85, 1.15) * unit
+        radius = (18.5 + 4.5 * grade) * rng.uniform(0.85, 1.15) * unit
         spot = margin[rng.integers(len(margin))]
         inward = (middle - spot) / (np.linalg.norm(middle - spot) + 1e-6)
-        center = spot + inward * radius * rng.uniform(0.0, 0.4)
-        lesions.append(_lesion(center, radius, rng, loss=0.42 + 0.1 * grade, is_bite=True))
+        center = spot + inward * radius * rng.uniform(0.0, 0.3)
+        lesions.append(_lesion(center, radius, rng, loss=0.57 + 0.07 * grade, is_bite=True))
     for _ in range(int(rng.random() < 0.12 * grade) + int(grade == 5)):
         center = middle + (margin[rng.integers(len(margin))] - middle) * rng.uniform(0.1, 0.6)
         lesions.append(_lesion(center, (5 + 2 * grade) * unit, rng, loss=0.3 + 0.08 * grade, is_bite=False))
@@ -71,7 +72,7 @@ def erode(
     for lesion in lesions:
         hole = fill(lesion.outline, crop)
         extent = float(np.ptp(lesion.outline[:, 0]))
-        soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), max(0.035 * extent, 0.5))
+        soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), max(0.045 * extent, 0.5))
         halo = cv2.GaussianBlur(soft, (0, 0), max(0.10 * extent, 0.8)) * (1 - soft)
         attenuation = attenuation * (1 - lesion.loss * soft + lesion.sclerosis * halo)
         if lesion.is_bite:
@@ -100,6 +101,6 @@ def _margin(bone: str, outline: Points, scale: float) -> Points:
 def _blob(center: Points, radius: float, rng: np.random.Generator) -> Points:
     t = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     orders = np.arange(2, 7)
-    waves = rng.normal(0, 0.13, (2, 5)) / (orders - 1)
+    waves = rng.normal(0, 0.15, (2, 5)) / (orders - 1) ** 0.8
     r = radius * (1 + np.cos(t[:, None] * orders) @ waves[0] + np.sin(t[:, None] * orders) @ waves[1])
     return np.asarray(center + np.stack([r * np.cos(t), r * np.sin(t)], axis=1))

@@ -33,6 +33,4 @@ def expose(bones: Field, soft: Field, style: Style, *, scale: float, rng: np.ran
     # Quantum noise: the thicker the hand, the fewer the photons that arrive.
     noise = draw_noise(rng, height, width, style.grain * scale)
     grey += style.noise * (0.35 + 0.8 * tone) * noise
-    if style.band:
-        grey[: round(style.band * scale)] = 0
     return np.asarray(np.clip(grey * 255 + 0.5, 0, 255), dtype=np.uint8)

@@ -6,6 +6,7 @@ frame. Points go clockwise as seen on the image; ``smooth_outline`` draws the cu
 """
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -21,10 +22,12 @@ def smooth_outline(control: Points, num_between: int = 6) -> Points:
 
     A Catmull-Rom curve mixed with a B-spline: rounder at corners than the first, fuller than the second.
     """
-    neighbours = np.stack([np.roll(control, shift, axis=0) for shift in (1, 0, -1, -2)], axis=1)
+    index = np.arange(len(control))[:, None] + [-1, 0, 1, 2]
+    neighbours = control[index % len(control)]
     return np.asarray(np.einsum("tk,nkd->ntd", _basis(num_between), neighbours).reshape(-1, 2))
 
 
+@cache
 def _basis(num_between: int) -> Points:
     t = np.arange(num_between) / num_between
     powers = np.stack([np.ones_like(t), t, t**2, t**3], axis=1)
@@ -110,7 +113,7 @@ OUTLINES: Mapping[str, Points] = MappingProxyType(
         ),
         "Metacarpal1st": _tube(
             [(49, 10), (40, -4), (16, 3), (-8, -3), (-32, -14), (-47, -10), (-51, 14)],
-            place=(128, 262), degrees=-28, base_half=49, shaft_half=27, head_half=40, length=280,
+            place=(132, 267), degrees=-28, base_half=49, shaft_half=27, head_half=40, length=280,
         ),
         "Metacarpal2nd": _tube(
             [(53, 6), (48, -13), (30, -12), (10, 3), (-10, 5), (-32, -4), (-50, 2), (-57, 20)],

@@ -66,6 +66,10 @@ def render(
     draw_skin_folds(soft, wrist, rng=texture_rng)
     draw_artery(soft, wrist, opacity=anatomy.calcified_artery, rng=texture_rng)
     image = expose(bones, soft, style, scale=size / FRAME_SIDE, rng=exposure_rng)
+    if style.band:
+        # Beyond the collimator there is neither image nor, as an annotator sees it, bone.
+        hidden = (side - size) // 2 + round(style.band * size / FRAME_SIDE)
+        image[:hidden], masks[:, :hidden] = 0, False
     return Wrist(image, masks, joint_boxes(wrist, side=side, rng=exposure_rng))
 
 

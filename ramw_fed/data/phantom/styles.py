@@ -32,7 +32,7 @@ class Style:
         unsharp: Amount of the wide unsharp mask of processed radiographs.
         unsharp_radius: Its standard deviation.
         shading: Height of a slow brightness drift (heel effect) over the frame.
-        band: Width of a black collimation band at the upper edge, 0 for none.
+        band: Width of a black collimation band at the frame's upper edge, 0 for none.
         margin: Factor on the width of soft tissue beside the bones.
         zoom: Magnification of the hand.
         shift_x, shift_y: Displacement of the hand.
