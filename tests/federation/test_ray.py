@@ -1,0 +1,83 @@
+"""Flower's own simulation runs the same apps; Ray takes seconds to start, so few runs hold all that is asked."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+import torch
+
+from ramw_fed.config import RunConfig
+from ramw_fed.errors import ConfigError
+from ramw_fed.federation.inline import run_inline
+from ramw_fed.federation.ray import run_ray
+
+Toy = Callable[..., RunConfig]
+
+PROGRAM = """
+import json, os, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from ramw_fed.config import read_toml, resolve
+from ramw_fed.federation.ray import run_ray
+from ramw_fed.federation.recorder import FolderRecorder
+if __name__ == "__main__":
+    config = resolve(read_toml(Path(sys.argv[1])))
+    run_ray(config, FolderRecorder.at(config))
+    print(json.dumps(os.getpid()))
+"""
+
+
+def run_apart(config: RunConfig, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Run the ray engine in a process of its own: Ray leaves threads and warnings behind that are not ours."""
+    (tmp_path / "run.toml").write_text(tomli_w.dumps(config.tree()))
+    (tmp_path / "script.py").write_text(PROGRAM)
+    here = str(Path(__file__).parent)
+    return subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "run.toml"), here],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_ray_gives_the_bytes_of_inline_in_several_processes_none_of_them_the_drivers(
+    toy: Toy, memory: Any, tmp_path: Path
+) -> None:
+    config = toy("six", "two", num_rounds=2, local_epochs=2, workers=2, engine="ray", out=str(tmp_path / "run"))
+    done = run_apart(config, tmp_path)
+    assert done.returncode == 0, done.stderr
+    from ramw_fed.run_folder import RunFolder
+
+    folder = RunFolder(tmp_path / "run")
+    run_inline(replace(config, workers=1), memory)
+    for task in ("six", "two"):
+        weights, _ = folder.load_model(task)
+        wanted = memory.outcome.state.tasks[task].best
+        assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
+    workers = {worker for update in folder.read_json("manifest.json")["workers"].values() for worker in update.values()}
+    assert len(workers) == 2
+    assert json.loads(done.stdout.splitlines()[-1]) not in workers
+    assert os.getpid() not in workers
+
+
+@pytest.mark.slow
+def test_failing_centers_fail_the_run_under_ray(toy: Toy, tmp_path: Path) -> None:
+    config = toy("failing", centers="HU,FA", max_failed_rounds=1, workers=2, engine="ray", out=str(tmp_path / "run"))
+    done = run_apart(config, tmp_path)
+    assert done.returncode != 0
+    assert "FederationError: failing had 1 rounds in a row" in done.stderr
+
+
+def test_without_ray_the_engine_says_what_to_install(toy: Toy, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'ramw-fed\[simulation\]'"):
+        run_ray(toy("six", engine="ray"), memory)
