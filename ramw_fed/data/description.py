@@ -4,11 +4,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
 from ramw_fed.data.cohort import Description
-from ramw_fed.data.layout import RAMW600
+from ramw_fed.data.layout import BONES, JOINTS, RAMW600, known_bone, known_joint
 from ramw_fed.errors import CohortError
 
 _NAMES = ("bones", "joints", "mirrored_sides")
@@ -26,6 +27,7 @@ def read_description(path: Path) -> Description:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CohortError(f"{path.name} cannot be read as TOML: {error}") from error
+    table = _anatomical(table)
     known = {field.name for field in fields(Description)} - {"center_names"} | {"centers", *_PROVENANCE}
     faults = [f"unknown key {key!r}" for key in table if key not in known]
     faults += [fault for key, value in table.items() if (fault := _fault(key, value))]
@@ -54,6 +56,26 @@ def write_description(description: Description, path: Path, **provenance: Mappin
     if description.center_names:
         table["centers"] = dict(description.center_names)
     path.write_text(tomli_w.dumps({**table, **provenance}), encoding="utf-8")
+
+
+def _anatomical(table: dict[str, Any]) -> dict[str, Any]:
+    """Put RAM-W600's bones and joints in their anatomical spelling; names of other cohorts stay as they are."""
+
+    def bone(name: object) -> object:
+        return (known_bone(name, BONES) if isinstance(name, str) else None) or name
+
+    def joint(name: object) -> object:
+        return (known_joint(name, JOINTS) if isinstance(name, str) else None) or name
+
+    spelled = dict(table)
+    if isinstance(table.get("bones"), list):
+        spelled["bones"] = [bone(name) for name in table["bones"]]
+    if isinstance(table.get("joints"), list):
+        spelled["joints"] = [joint(name) for name in table["joints"]]
+    if isinstance(table.get("overlap_pairs"), list):
+        pairs = table["overlap_pairs"]
+        spelled["overlap_pairs"] = [[bone(name) for name in pair] if isinstance(pair, list) else pair for pair in pairs]
+    return spelled
 
 
 def _fault(key: str, value: object) -> str | None:

@@ -6,6 +6,7 @@ carry, stand here beside every alias that a reader accepts; letter case, blanks 
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 from ramw_fed.data.cohort import Description
@@ -99,6 +100,7 @@ def published(name: str) -> str:
     return PUBLISHED_SPELLING.get(name, name)
 
 
+@lru_cache
 def known_joint(name: str, joints: tuple[str, ...]) -> str | None:
     """Return which of ``joints`` is meant by ``name``, or None.
 

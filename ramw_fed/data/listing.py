@@ -45,6 +45,9 @@ def list_files(root: Path, collector: Collector) -> dict[str, os.stat_result]:
             continue
         for entry in entries:
             path = Path(entry.path).relative_to(root).as_posix()
+            if entry.name.startswith("."):  # a tool's own: .git, .cache/huggingface, ._name of a Macintosh
+                collector.add("file-unknown", path)
+                continue
             # A link to a folder is not followed even inside: the same files would count twice.
             if entry.is_symlink() and not _stays_inside(Path(entry.path), real_root):
                 collector.add("link-leaves-folder", path)

@@ -10,6 +10,9 @@ from ramw_fed.data.scan import Scan, scan
 from ramw_fed.data.splits import split_by_patient
 from ramw_fed.errors import CohortError
 
+# Warnings whose radiographs are not in the cohort.
+_LEAVES_OUT = ("score-without-image",)
+
 
 def read_ramw600(
     root: Path,
@@ -42,6 +45,7 @@ def read_ramw600(
     if split == "official" and not allow_leakage:
         note_leakage(found)
     left_out = _quarantined(found, quarantine, root)
+    left_out |= {name: f.code for f in found.collector.findings() if f.code in _LEAVES_OUT for name in f.places}
     kept = [radiograph for radiograph in found.radiographs if radiograph.name not in left_out]
     if split == "grouped":
         kept = list(split_by_patient(kept, seed=seed, same_fold=_duplicates(found, kept)))
@@ -84,9 +88,8 @@ def _quarantined(found: Scan, share: float, root: Path) -> dict[str, str]:
         name: ", ".join(sorted(finding.code for finding in errors if name in finding.radiographs))
         for name in sorted({name for finding in errors for name in finding.radiographs})
     }
-    if fatal or len(left_out) > share * len(found.radiographs):
-        raise CohortError(_refusal(root, errors, len(left_out), len(found.radiographs), share))
-    if left_out and len(left_out) == len(found.radiographs):
+    all_faulty = bool(left_out) and len(left_out) >= len(found.radiographs)
+    if fatal or all_faulty or len(left_out) > share * len(found.radiographs):
         raise CohortError(_refusal(root, errors, len(left_out), len(found.radiographs), share))
     return left_out
 

@@ -292,6 +292,12 @@ def test_every_saying_can_be_planted() -> None:
     assert set(SAYINGS) - {code for _, code, _ in PLANTED} == elsewhere
 
 
+def test_the_documentation_lists_every_saying() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    table = text.partition("| code | level | meaning |")[2].splitlines()[2:]
+    assert table == [f"| `{code}` | {level} | {meaning} |" for code, (level, meaning) in SAYINGS.items()]
+
+
 def test_odd_patients_are_noted(copy: Path) -> None:
     workbook = openpyxl.load_workbook(copy / "Metadata.xlsx")
     sheet = workbook.active

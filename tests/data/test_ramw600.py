@@ -122,6 +122,39 @@ def test_centers_are_renamed_by_the_cohorts_own_table(copy: Path) -> None:
     assert "HU" not in read_ramw600(copy).centers
 
 
+def test_published_spellings_of_bones_and_joints_may_stand_in_cohort_toml(copy: Path) -> None:
+    bones = [{"Trapezium": "Trapzium", "Trapezoid": "Trapzoid"}.get(bone, bone) for bone in BONES]
+    joints = [joint.replace("Trapezium", "Trapzium") for joint in JOINTS]
+    (copy / "cohort.toml").write_text(
+        f"bones = {bones}\njoints = {joints}\noverlap_pairs = [['Trapzium', 'Trapzoid']]\n"
+    )
+    description = read_ramw600(copy).description
+    assert (description.bones, description.joints) == (BONES, JOINTS)
+    assert description.overlap_pairs == (("Trapezium", "Trapezoid"),)
+
+
+def test_other_bones_and_joints_need_no_code(copy: Path) -> None:
+    (copy / "cohort.toml").write_text(
+        f"bones = {[f'knee bone {n}' for n in range(14)]}\njoints = ['Lunate']\nmirrored_sides = []\n"
+    )
+    read = read_ramw600(copy)
+    assert read.description.overlap_pairs == ()
+    assert all(set(radiograph.scores) <= {"Lunate"} for radiograph in read.radiographs)
+
+
+def test_hidden_files_of_tools_are_let_be(copy: Path, phantom_cohort: Cohort) -> None:
+    (copy / ".cache" / "huggingface").mkdir(parents=True)
+    (copy / ".cache" / "huggingface" / "lock").write_text("")
+    (copy / "BoneSegmentation" / "images" / "._0001_0001_L.bmp").write_bytes(b"Macintosh")
+    assert read_ramw600(copy).sha256 == phantom_cohort.sha256
+
+
+def test_scores_of_no_image_are_left_out_by_name(copy: Path) -> None:
+    entries = json.loads((copy / SCORES).read_text())
+    (copy / SCORES).write_text(json.dumps([*entries, {**entries[0], "identifier": "0999_0001_L"}]))
+    assert read_ramw600(copy).left_out == {"0999_0001_L": "score-without-image"}
+
+
 def test_without_cohort_toml_it_is_the_real_data_set(copy: Path) -> None:
     (copy / "cohort.toml").unlink()
     assert read_ramw600(copy).description == RAMW600

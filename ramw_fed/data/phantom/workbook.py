@@ -34,7 +34,6 @@ COLUMNS = (
     *(f"{_SHORT[joint]}_{side}" for joint in JOINTS for side in "LR"),
 )
 _PATIENT = 4  # stream of random numbers, see plan.py and writer.py
-_CHILDREN = CENTERS.index("DHA")
 
 
 def write_metadata(exposures: Sequence[Exposure], seed: int, path: Path) -> None:
@@ -53,8 +52,7 @@ def write_metadata(exposures: Sequence[Exposure], seed: int, path: Path) -> None
 def _row(study: str, hands: Sequence[Exposure], seed: int) -> list[str | int | None]:
     first = hands[0]
     rng = np.random.default_rng([seed, _PATIENT, first.patient])
-    is_child = first.center == _CHILDREN
-    age = int(rng.integers(3, 17) if is_child else np.clip(rng.normal(58 if first.has_arthritis else 46, 14), 18, 92))
+    age = int(np.clip(rng.normal(58 if first.has_arthritis else 46, 14), 18, 92))
     sex = str(rng.choice(["F", "M", "O"], p=[0.74, 0.25, 0.01] if first.has_arthritis else [0.5, 0.49, 0.01]))
     age_is_text = rng.random() < 0.1  # as in the published table
     days = int(rng.integers(0, 400)) + int(rng.integers(200, 900)) * (first.exam - 1)

@@ -1,5 +1,6 @@
 """The phantom cohort as files: the tree of RAM-W600, with ``cohort.toml`` beside it."""
 
+import glob
 import json
 import multiprocessing
 import os
@@ -222,7 +223,7 @@ def _write_json(path: Path, content: object) -> None:
 
 def _remove_abandoned(root: Path) -> None:
     """Remove what killed processes left beside ``root``."""
-    for folder in root.parent.glob(f".{root.name}.partial-*"):
+    for folder in root.parent.glob(f".{glob.escape(root.name)}.partial-*"):
         owner = folder.name.rpartition("-")[2]
         if not (owner.isdigit() and psutil.pid_exists(int(owner))):
             shutil.rmtree(folder, ignore_errors=True)
