@@ -38,13 +38,13 @@ def server_app(config: RunConfig | None = None, recorder: Recorder | None = None
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        resolved = config or _from_flower(context.run_config)
+        resolved = config or read_run_config(context.run_config)
         coordinate(grid, resolved, recorder or FolderRecorder.at(resolved))
 
     return app
 
 
-def _from_flower(run_config: Mapping[str, bool | float | int | str]) -> RunConfig:
+def read_run_config(run_config: Mapping[str, bool | float | int | str]) -> RunConfig:
     """Read Flower's run-config, which declares every knob: those of methods that the run does not take are dropped."""
     tree = nest(run_config)
     method = {"method": tree.pop("method")} if "method" in tree else {}

@@ -1,0 +1,1 @@
+"""What the coordinator runs: one line over ``ramw_fed.federation``, and how to deploy it."""
