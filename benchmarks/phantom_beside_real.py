@@ -154,7 +154,7 @@ def main() -> None:
             draw_sheet(mixed, arguments.out / f"beside_{page}.png", 400)
             crops = [[image[130:530, 100:500] for image in row[:4]] for row in mixed]
             draw_sheet(crops, arguments.out / f"beside_{page}_crops.png", 400)
-    draw_sheet([images[start : start + 4] for start in (0, 4, 8)], arguments.out / "phantom.png", 300)
+    draw_sheet([images[start : start + 4] for start in (0, 4, 8)], arguments.out / "phantom.png", 225)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def _build(bone: str, outline: Points, anatomy: Anatomy, style: Style, scale: fl
     depth = _DEPTHS.get(bone, 27.0 if is_long else 33.0)
     start, full = _SHAFTS.get(bone, (35.0, 120.0))
     is_joint_on_top = bone.startswith("Distal")
-    density = _DENSITIES.get(bone, 0.84 if is_long else 1.14) * anatomy.density
+    density = _DENSITIES.get(bone, 0.80 if is_long else 1.17) * anatomy.density
     sclerosis = 1 + 0.35 * anatomy.joint_narrowing
     return Build(
         depth=depth * scale,

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 
 from ramw_fed.data.phantom.erosions import draw_lesions, erode
@@ -18,7 +20,7 @@ def _remaining(grade: int) -> float:
 def test_bites_take_more_of_the_mask_with_every_grade() -> None:
     remaining = [_remaining(grade) for grade in range(6)]
     assert remaining[0] == 1
-    assert all(after < before - 0.01 for before, after in zip(remaining, remaining[1:], strict=False))
+    assert all(after < before - 0.01 for before, after in pairwise(remaining))
 
 
 def test_bites_sit_at_the_joints_end_of_long_bones() -> None:

@@ -8,7 +8,10 @@ from ramw_fed.data.phantom.anatomy import BONES, JOINTS, draw_anatomy
 from ramw_fed.data.phantom.rendering import Wrist, render
 from ramw_fed.data.phantom.styles import draw_style
 
-OVERLAPS = ((1, 6), (1, 4), (6, 7), (0, 6), (7, 9), (0, 11), (3, 12), (4, 6), (7, 8), (0, 8), (3, 13), (7, 10), (8, 10), (10, 11))  # fmt: skip
+OVERLAPS = (
+    (1, 6), (1, 4), (6, 7), (0, 6), (7, 9), (0, 11), (3, 12),
+    (4, 6), (7, 8), (0, 8), (3, 13), (7, 10), (8, 10), (10, 11),
+)  # fmt: skip
 
 
 def _wrist(seed: int, *, size: int = 128, field_of_view: float = 1.0, **scores: int) -> Wrist:
@@ -92,10 +95,10 @@ def test_thumb_is_to_the_left_and_fingers_are_up() -> None:
 def test_an_erosion_shrinks_the_mask_of_its_bone_only_and_more_with_the_grade(joint: str) -> None:
     index = BONES.index(joint)
     lost = np.zeros(6)
-    for seed in range(6):
-        sound = _wrist(seed).masks
+    for seed in range(4):
+        sound = _wrist(seed, size=96).masks
         for grade in (1, 3, 5):
-            eroded = _wrist(seed, **{joint: grade}).masks
+            eroded = _wrist(seed, size=96, **{joint: grade}).masks
             others = np.delete(np.arange(14), index)
             assert np.array_equal(eroded[others], sound[others])
             assert not (eroded[index] & ~sound[index]).any()
