@@ -149,7 +149,7 @@ def main() -> None:
     images, reals = [image for image, _ in phantom], [image for image, _ in real]
     if real:
         order = np.random.default_rng(arguments.seed).permutation(len(real))
-        for page, start in enumerate(range(0, len(real) - 4, 5)):
+        for page, start in enumerate(range(0, min(len(real), len(images)) - 4, 5)):
             mixed = [[reals[i] for i in order[start : start + 5]], images[start : start + 5]]
             draw_sheet(mixed, arguments.out / f"beside_{page}.png", 400)
             crops = [[image[130:530, 100:500] for image in row[:4]] for row in mixed]
