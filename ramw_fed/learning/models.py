@@ -17,6 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ramw_fed.config import ErosionConfig, SegmentationConfig
 from ramw_fed.errors import ConfigError
 
+# A bone covers about a twentieth of an image. Starting there instead of at one half spares the first hundred steps.
+_FIRST_LOGIT = -3.0
+
 
 def segmentation_network(num_bones: int, config: SegmentationConfig) -> nn.Module:
     """Return a network from ``(images, 1, S, S)`` to one logit a bone, ``(images, num_bones, S, S)``.
@@ -42,6 +45,7 @@ def segmentation_network(num_bones: int, config: SegmentationConfig) -> nn.Modul
             f"architecture {config.architecture!r} cannot be built with encoder {config.encoder!r} at depth "
             f"{config.depth} and decoder-width {config.decoder_width}: {error}"
         ) from error
+    nn.init.constant_(network.segmentation_head[0].bias, _FIRST_LOGIT)
     return _finish(network, config.norm)
 
 
