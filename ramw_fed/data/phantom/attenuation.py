@@ -96,7 +96,7 @@ def _shell(distance: Field, shaft: Field, texture: Field, slow: Field, build: Bu
     cortex = np.clip(cortex, 0.3 * build.cortex_end, 0.9 * build.depth)
     outer = _chord(distance, build.depth)
     inner = _chord(np.maximum(distance - cortex, 0), build.depth - cortex)
-    relief = 1 + build.trabeculae * texture * (1 - 0.5 * shaft) + 0.13 * slow * (1 - 0.7 * shaft)
+    relief = 1 + build.trabeculae * texture * (1 - 0.5 * shaft) + 0.11 * slow * (1 - 0.7 * shaft)
     attenuation = (build.rim * (outer - inner) + _SPONGY * inner * np.maximum(relief, 0.1)) / build.depth
     edge = np.exp(-distance / (_SUBCHONDRAL_REACH * build.depth))
     attenuation += _SUBCHONDRAL * edge * (1 - shaft) * np.clip(1 + slow, 0, 2)

@@ -19,8 +19,8 @@ def expose(bones: Field, soft: Field, style: Style, *, scale: float, rng: np.ran
         rng: Source of shading and noise.
     """
     height, width = soft.shape
-    texture = draw_slow_field(rng, height, width, 12)
-    attenuation = style.bone * bones + style.soft_tissue * 0.55 * soft * (1 + 0.03 * texture)
+    tendons = draw_slow_field(rng, height, width, (5, 26)) + draw_slow_field(rng, height, width, (9, 9))
+    attenuation = style.bone * bones + style.soft_tissue * 0.55 * soft * (1 + 0.02 * tendons)
     attenuation = cv2.GaussianBlur(attenuation, (0, 0), max(style.blur * scale, 0.35))
     tone = 1 - np.exp(-style.exposure * attenuation)
     radius = style.unsharp_radius * scale
@@ -29,7 +29,7 @@ def expose(bones: Field, soft: Field, style: Style, *, scale: float, rng: np.ran
     white = np.percentile(tone[:: max(height // 100, 1), :: max(width // 100, 1)], 99)
     tone = np.clip(tone / white, 0, 1.06)
     grey = style.air + (style.white - style.air) * np.power(tone, style.gamma)
-    grey += style.shading * draw_slow_field(rng, height, width, 3) * 0.5
+    grey += style.shading * draw_slow_field(rng, height, width, (3, 3)) * 0.5
     # Quantum noise: the thicker the hand, the fewer the photons that arrive.
     noise = draw_noise(rng, height, width, style.grain * scale)
     grey += style.noise * (0.35 + 0.8 * tone) * noise

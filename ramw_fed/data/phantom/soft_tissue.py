@@ -9,6 +9,7 @@ from ramw_fed.data.phantom.raster import Crop, coverage_of, crop_around, draw_li
 from ramw_fed.data.phantom.texture import Field
 
 _REACH = 130.0  # depth below the skin at which the hand has its full thickness, px of 600
+_FAT = 0.10  # share of attenuation that is missing in the fat under the skin
 _FOREARM_GAIN = 0.36  # how much thicker the forearm is than the palm
 
 
@@ -30,6 +31,8 @@ def soft_tissue_thickness(wrist: PosedWrist, *, side: int, margin: float) -> Fie
     near = np.maximum(1 - depth / reach, 0)
     thickness = np.sqrt(1 - near**2.4)
     soft = cv2.GaussianBlur(thickness, (0, 0), max(5.0 * wrist.scale, 0.5))
+    # Fat under the skin is thinner to X-rays than the muscle below it.
+    thickness -= _FAT * np.exp(-(((depth / wrist.scale - 14) / 8) ** 2)) * thickness
     # The skin keeps its edge; the medial axis, where depth has a kink, is smoothed away.
     blend = np.clip(depth / (14 * wrist.scale), 0, 1)
     thickness += blend * (soft - thickness)

@@ -31,7 +31,7 @@ def draw_spongiosa(rng: np.random.Generator, scale: float) -> Spongiosa:
     across = np.rot90(_strands(noise[2], 1.7 * scale, stretch=2.4))
     struts = _unit(np.asarray(mesh + 0.8 * strands + 0.8 * across, dtype=np.float32))
     streaks = _strands(noise[2], 1.5 * scale, stretch=6.0) + 0.7 * _strands(noise[0], 2.3 * scale, stretch=5.0)
-    slow = draw_slow_field(rng, side, side, 13)
+    slow = draw_slow_field(rng, side, side, (13, 13))
     # Averaging over a coarser pixel takes contrast from the texture.
     contrast = 0.195 * min(scale, 1.0) ** 0.35
     return Spongiosa(0.9 * contrast * struts, contrast * (0.85 * _unit(streaks) + 0.5 * struts), slow)
@@ -48,10 +48,10 @@ def _strands(noise: Field, width: float, *, stretch: float) -> Field:
     return np.asarray(np.exp(-((_unit(smooth) / 0.38) ** 2)), dtype=np.float32)
 
 
-def draw_slow_field(rng: np.random.Generator, height: int, width: int, num_knots: int = 5) -> Field:
-    """A smooth field ``(height, width)`` of about unit spread, through ``num_knots`` random knots a side."""
-    knots = rng.standard_normal((num_knots, num_knots), dtype=np.float32)
-    return np.asarray(cv2.resize(knots, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+def draw_slow_field(rng: np.random.Generator, height: int, width: int, knots: tuple[int, int]) -> Field:
+    """A smooth field ``(height, width)`` of about unit spread, through random ``knots`` (rows, columns)."""
+    values = rng.standard_normal(knots, dtype=np.float32)
+    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
 def draw_noise(rng: np.random.Generator, height: int, width: int, grain: float) -> Field:
