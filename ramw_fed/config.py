@@ -160,6 +160,9 @@ class TrainingConfig(Knobs):
     final_learning_rate: float = knob(
         0.1, "share of the learning rate that is left in the last round (cosine)", least=0, most=1
     )
+    warmup_steps: int = knob(
+        0, "first steps of a round over which the rate grows: a new adamw overshoots", least=0, most=10_000
+    )
     weight_decay: float = knob(1e-4, "decoupled for adamw", least=0, most=1)
     norm: str = knob("batch", "normalisation layers of the network", choices=("batch", "group"))
     augmentation: str = knob("mild", "how widely training images are varied", choices=("none", "mild", "strong"))

@@ -87,7 +87,8 @@ def train_round(
         mean = _averaged(model, config.average) if config.average else None
         scaler = torch.amp.GradScaler(enabled=_half_type(device) == torch.float16)
         for step, (inputs, targets) in enumerate(_load(examples, batches, seed=key[0], device=device)):
-            _set_learning_rate(optimizer, config, (round_number - 1 + step / len(batches)) / config.num_rounds)
+            progress = (round_number - 1 + step / len(batches)) / config.num_rounds
+            _set_learning_rate(optimizer, learning_rate(config, progress) * warm_up(config, step))
             total += _step(model, loss, optimizer, scaler, inputs, targets)
             if mean is not None:
                 mean.update_parameters(model)
@@ -131,9 +132,18 @@ def learning_rate(config: TrainingConfig, progress: float) -> float:
     return config.learning_rate * (low + (1 - low) * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def _set_learning_rate(optimizer: Optimizer, config: TrainingConfig, progress: float) -> None:
+def warm_up(config: TrainingConfig, step: int) -> float:
+    """Return the share of the rate that ``step`` (from 0) of a round takes.
+
+    A new Adam has no average yet: its first steps have full length along single batches (Liu et al. 2020,
+    https://arxiv.org/abs/1908.03265), and in a federation every round begins with them.
+    """
+    return min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+
+
+def _set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, progress)
+        group["lr"] = rate
 
 
 class _Batches(Dataset[tuple[Tensor, Tensor]]):

@@ -13,7 +13,7 @@ from torch.nn import functional
 from ramw_fed.config import TrainingConfig
 from ramw_fed.errors import ConfigError, RamwFedError
 from ramw_fed.learning.inference import predict, predict_images
-from ramw_fed.learning.training import learning_rate, pick_device, train_round
+from ramw_fed.learning.training import learning_rate, pick_device, train_round, warm_up
 
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(batch_size=4, local_epochs=2, num_rounds=3, learning_rate=0.01)
@@ -160,6 +160,13 @@ def test_learning_rate_falls_along_half_a_cosine_to_its_final_share() -> None:
     assert learning_rate(config, 0) == pytest.approx(0.2)
     assert learning_rate(config, 0.5) == pytest.approx(0.11)
     assert learning_rate(config, 1) == pytest.approx(0.02)
+
+
+def test_the_first_steps_of_a_round_are_shorter_where_a_warm_up_is_set() -> None:
+    config = TrainingConfig(warmup_steps=4)
+    assert [warm_up(config, step) for step in (0, 1, 3, 4, 100)] == [0.25, 0.5, 1, 1, 1]
+    assert warm_up(TrainingConfig(), 0) == 1
+    assert digest(trained()) != digest(trained(warmup_steps=4))
 
 
 def test_a_moving_average_lies_between_start_and_end_and_keeps_counters() -> None:
