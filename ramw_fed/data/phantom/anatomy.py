@@ -29,6 +29,7 @@ class Anatomy:
         joint_narrowing: How much worn the joints are, 0 to 1: spaces shrink and edges turn white.
         hook: Place of the hamate's hook ``(x, y)`` and its half-axes.
         soft_tissue: Thickness of soft tissue around the bones, 1 on average.
+        radial_fading: Share of attenuation lost towards the radial border of the radius, which is thin there.
         calcified_artery: Opacity of a calcified radial artery, 0 in most.
         sesamoid_radius: Radius of the thumb's sesamoid bones.
     """
@@ -43,6 +44,7 @@ class Anatomy:
     joint_narrowing: float
     hook: tuple[float, float, float, float]
     soft_tissue: float
+    radial_fading: float
     calcified_artery: float
     sesamoid_radius: float
 
@@ -67,6 +69,7 @@ def draw_anatomy(rng: np.random.Generator, *, has_arthritis: bool) -> Anatomy:
         joint_narrowing=float(narrowing),
         hook=(380 + rng.normal(0, 6), 264 + rng.normal(0, 5), rng.uniform(13, 21), rng.uniform(16, 25)),
         soft_tissue=float(np.clip(rng.normal(1.0, 0.08), 0.8, 1.25)),
+        radial_fading=float(rng.uniform(0.0, 0.55)),
         calcified_artery=float(rng.uniform(0.03, 0.10)) if rng.random() < 0.05 else 0.0,
         sesamoid_radius=float(rng.uniform(8, 13)),
     )

@@ -31,6 +31,9 @@ class Build:
         density: Factor on all of it.
         rim: Factor on the cortex.
         trabeculae: Contrast of the spongy texture.
+        fading: ``(origin, edge)``, both ``(2,)``: attenuation falls from the one to the other, for a bone that is
+            thinner on one side near its joint; ``None`` for even bones.
+        fading_loss: Share of attenuation lost at the edge.
         crease_width: Width of the lines in which inner edges of the bone show.
     """
 
@@ -43,6 +46,8 @@ class Build:
     rim: float
     trabeculae: float
     crease_width: float
+    fading: tuple[Points, Points] | None = None
+    fading_loss: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,10 @@ def cast_shadow(
     coverage = coverage_of(outline, crop)
     mask = (coverage >= 0.5).astype(np.uint8)
     texture, slow = _lay_textures(spongiosa, outline, crop, build.shaft is not None, rng)
-    attenuation = _shell(depth_inside(coverage), _shaft_share(build, crop), texture, slow, build)
+    shaft = _shaft_share(build, crop)
+    attenuation = _shell(depth_inside(coverage), shaft, texture, slow, build)
+    if build.fading is not None:
+        attenuation *= 1 - build.fading_loss * _towards(*build.fading, crop) * (1 - shaft)
     if creases:
         lines = draw_lines(creases, crop, width=build.crease_width, closed=False)
         attenuation += _CREASE * build.rim * lines * np.clip(1 + 0.6 * slow, 0, 2)
@@ -118,6 +126,14 @@ def _shaft_share(build: Build, crop: Crop) -> Field:
     start, full = build.shaft
     share = np.clip((np.sqrt(rows**2 + columns**2) - start) / (full - start), 0, 1)
     return np.asarray(share * share * (3 - 2 * share), dtype=np.float32)
+
+
+def _towards(origin: Points, edge: Points, crop: Crop) -> Field:
+    """0 on this side of ``origin``, rising to 1 at ``edge``."""
+    step = (edge - origin) / np.sum((edge - origin) ** 2)
+    rows = (np.arange(crop.height, dtype=np.float32)[:, None] + np.float32(crop.y - origin[1])) * np.float32(step[1])
+    columns = (np.arange(crop.width, dtype=np.float32)[None, :] + np.float32(crop.x - origin[0])) * np.float32(step[0])
+    return np.asarray(np.clip(rows + columns, 0, 1), dtype=np.float32)
 
 
 def _lay_textures(

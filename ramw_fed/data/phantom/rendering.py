@@ -129,6 +129,7 @@ def _shadows_without_mask(
             yield shadow
 
 
+_ULNAR_CORNER = 10 * 6  # on the outline of the radius: the eleventh control point
 _DEPTHS = {
     "DistalRadius": 46.0,
     "DistalUlna": 33.0,
@@ -162,4 +163,12 @@ def _build(bone: str, outline: Points, anatomy: Anatomy, style: Style, scale: fl
         rim=style.rim,
         trabeculae=style.trabeculae * anatomy.trabeculae,
         crease_width=rng.uniform(2.0, 6.0) * scale,
+        fading=_radial_side(outline) if bone == "DistalRadius" else None,
+        fading_loss=anatomy.radial_fading,
     )
+
+
+def _radial_side(radius: Points) -> tuple[Points, Points]:
+    """Middle of the radius' joint surface, and its radial border beside it."""
+    styloid, ulnar_corner = radius[np.argmin(radius[:, 1])], radius[_ULNAR_CORNER]
+    return np.asarray((styloid + ulnar_corner) / 2), radius[0]
