@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flwr.app import Message
@@ -89,8 +89,19 @@ def _enrol(grid: Grid, config: RunConfig, run: str, nodes: Sequence[int]) -> dic
     if sifted.rejections:
         told = "; ".join(f"{each.center}: {each.code}, {each.reason}" for each in sifted.rejections)
         raise FederationError(f"not every center could enrol: {told}")
+    _refuse_other_names(sifted.answers.values(), {info.node_id: info.name for info in grid.get_nodes()})
     # A simulation may have more nodes than the cohort has centers; those stand for nobody.
     return {node: one for node, one in sifted.answers.values() if one.center}
+
+
+def _refuse_other_names(answers: Iterable[tuple[int, Registration]], registered: Mapping[int, str]) -> None:
+    """A deployed center's key was registered under its name; a simulated one's was not."""
+    for node, one in answers:
+        if registered.get(node) and registered[node] != one.center:
+            raise FederationError(
+                f"the key registered as {registered[node]!r} enrolled as {one.center!r}; "
+                "mend name in its center.toml, or register the key anew"
+            )
 
 
 def _missing(config: RunConfig, registered: Mapping[int, Registration]) -> list[str]:

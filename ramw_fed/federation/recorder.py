@@ -101,12 +101,17 @@ def metrics(outcome: Outcome, config: RunConfig) -> dict[str, Any]:
 
 def _scopes(name: str, measured: Measured, outcome: Outcome, config: RunConfig) -> dict[str, Any]:
     task, description = run_tasks(config)[name], outcome.roll.description
+    training = config.training(task.name)
+
+    def summarize(table: Table, centers: Sequence[str] = ()) -> dict[str, Any]:
+        return task.summarize(table, description, training, config.resamples, config.seed, centers=centers)
+
     if not measured.summaries:
         table = join(measured.tables)
-        return task.summarize(table, description, config.training(task.name), config.resamples, config.seed)
+        return summarize(table, centers=sorted(outcome.roll.nodes))
     summaries = dict(measured.summaries)
     for center, rows in measured.tables.items():
-        summaries[center] = task.summarize(rows, description, config.training(task.name), config.resamples, config.seed)
+        summaries[center] = summarize(rows)
     return from_summaries({center: summaries[center]["centers"][center] for center in sorted(summaries)})
 
 

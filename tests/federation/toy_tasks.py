@@ -97,7 +97,7 @@ def make_task(name: str, parabolas: Mapping[str, Parabola], dtype: torch.dtype =
             "value": np.full(rows, float(model.w.detach()[0])),
         }
 
-    def summarize(table: Table, *_: Any) -> dict[str, Any]:
+    def summarize(table: Table, *_: Any, **__: Any) -> dict[str, Any]:
         values, centers = np.asarray(table["value"]), np.asarray(table["center"])
         scope = {"value": {"value": float(values.mean()), "ci": None, "n": len(values)}}
         own = {

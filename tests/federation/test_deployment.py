@@ -1,0 +1,263 @@
+"""A SuperLink and six SuperNodes on loopback, over TLS and with keys, each with its own center's folder only."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import psutil
+import pytest
+from flwr.app import Context, Message
+
+from ramw_fed.config import PhantomConfig, RunConfig, nest, resolve
+from ramw_fed.data import layout
+from ramw_fed.data.phantom.writer import write_phantom
+from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.errors import ConfigError, FederationError
+from ramw_fed.federation.apps import server_app
+from ramw_fed.federation.inline import InlineGrid, InProcess, run_inline
+from ramw_fed.federation.opening import CenterFile
+from ramw_fed.federation.recorder import FolderRecorder
+from ramw_fed.run_folder import RunFolder
+
+ROOT = Path(__file__).parents[2]
+TOOLS = Path(sys.executable).parent
+KNOBS = {
+    "device": "cpu",
+    "resamples": 100,
+    "segmentation.num-rounds": 2,
+    "segmentation.local-epochs": 1,
+    "segmentation.image-size": 32,
+    "erosion.num-rounds": 2,
+    "erosion.local-epochs": 1,
+    "erosion.crop-size": 16,
+}
+
+
+def free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def copy_center(cohort: Path, center: str, folder: Path) -> None:
+    """Copy what belongs to ``center``: no file and no row of another one."""
+    stems = {radiograph.name for radiograph in read_ramw600(cohort).at(center).radiographs}
+    for path in sorted(cohort.rglob("*")):
+        if path.is_file() and stems & {path.stem, path.parent.name}:
+            target = folder / path.relative_to(cohort)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+    shutil.copy2(cohort / layout.DESCRIPTION, folder / layout.DESCRIPTION)
+    for name in (layout.JOINT_SCORES, layout.JOINT_SCORES_ORIGINAL):
+        entries = json.loads((cohort / name).read_text())
+        own = [entry for entry in entries if entry["identifier"] in stems]
+        _write(folder / name, own)
+    boxes = json.loads((cohort / layout.JOINT_BOXES).read_text())
+    boxes["images"] = [one for one in boxes["images"] if Path(one["file_name"]).stem in stems]
+    known = {one["id"] for one in boxes["images"]}
+    boxes["annotations"] = [one for one in boxes["annotations"] if one["image_id"] in known]
+    _write(folder / layout.JOINT_BOXES, boxes)
+    book = openpyxl.load_workbook(cohort / layout.METADATA)
+    sheet = book.active
+    exams = {stem.rsplit("_", 1)[0] for stem in stems}
+    for row in range(sheet.max_row, 1, -1):
+        if sheet.cell(row, 1).value not in exams:
+            sheet.delete_rows(row)
+    book.save(folder / layout.METADATA)
+
+
+def _write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+@contextmanager
+def started(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command; at the end it and all that it started are stopped, by their ids."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=dict(env), stdout=file, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        for one in family:
+            one.terminate()
+        _, alive = psutil.wait_procs(family, timeout=10)
+        for one in alive:
+            one.kill()
+        process.wait()
+
+
+def wait_until_ready(health: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    ready = [sys.executable, str(ROOT / "server/deploy/ready.py"), f"127.0.0.1:{health}", "60"]
+    assert subprocess.run(ready).returncode == 0, log.read_text()
+    assert process.poll() is None, log.read_text()
+
+
+def flwr(*arguments: str, env: Mapping[str, str], timeout: int = 60) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [str(TOOLS / "flwr"), *arguments], env=dict(env), capture_output=True, text=True, timeout=timeout
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deployed") / "phantom"
+    write_phantom(PhantomConfig(patients=24, size=64), folder)
+    return folder
+
+
+def test_a_centers_folder_holds_its_own_and_reads_as_its_part_of_the_whole(cohort: Path, tmp_path: Path) -> None:
+    copy_center(cohort, "HU", tmp_path / "HU")
+    own, part = read_ramw600(tmp_path / "HU"), read_ramw600(cohort).at("HU")
+    assert own.centers == ("HU",)
+    assert [one.name for one in own.radiographs] == [one.name for one in part.radiographs]
+    assert [one.scores for one in own.radiographs] == [one.scores for one in part.radiographs]
+    assert [one.score_split for one in own.radiographs] == [one.score_split for one in part.radiographs]
+    assert own.description == part.description
+
+
+def test_a_center_file_says_name_and_folder_and_keeps_values_by_default(tmp_path: Path) -> None:
+    (tmp_path / "center.toml").write_text('name = "HU"\ndata = "cohort"\n')
+    own = CenterFile.open(tmp_path / "center.toml")
+    assert (own.name, own.data, own.share_values) == ("HU", str((tmp_path / "cohort").resolve()), False)
+
+
+@pytest.mark.parametrize("text", ['name = "HU"\n', 'name = "HU"\ndata = "x"\nround = 3\n', 'name = "HU"\ndata = 3\n'])
+def test_a_center_file_that_is_not_whole_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "center.toml").write_text(text)
+    with pytest.raises(ConfigError):
+        CenterFile.open(tmp_path / "center.toml")
+
+
+class Deployed(InProcess):
+    """Runs the center app as a center's own machine would: by its center.toml, without a partition."""
+
+    def __init__(self, files: list[Path]) -> None:
+        super().__init__()
+        self.files = files
+
+    def submit(self, message: Message, context: Context) -> None:
+        own = self.files[int(context.node_config["partition-id"])]
+        super().submit(message, replace(context, node_config={"center-file": str(own)}))
+
+
+def write_centers(cohort: Path, folder: Path, share_values: str) -> list[Path]:
+    files = []
+    for center in read_ramw600(cohort).centers:
+        copy_center(cohort, center, folder / center / "cohort")
+        files.append(folder / center / "center.toml")
+        files[-1].write_text(f'name = "{center}"\ndata = "cohort"\nshare-values = {share_values}\n')
+    return files
+
+
+@pytest.mark.parametrize("share_values", ["true", "false"])
+def test_centers_that_stand_for_themselves_give_the_bytes_of_a_simulation(
+    cohort: Path, tmp_path: Path, share_values: str
+) -> None:
+    files = write_centers(cohort, tmp_path, share_values)
+    centers = read_ramw600(cohort).centers
+    config = inline_config(cohort, tmp_path / "inline", centers)
+    run_inline(config, FolderRecorder.at(config))
+    own = replace(config, cohort="", out=str(tmp_path / "run"))
+    with InlineGrid(len(centers), Deployed(files)) as grid:
+        server_app(own)(grid, grid.context(0))
+    deployed, inline = RunFolder.open(tmp_path / "run"), RunFolder.open(tmp_path / "inline")
+    for task in ("segmentation", "erosion"):
+        assert tensors(deployed, task) == tensors(inline, task)
+        ours, theirs = deployed.read_json("metrics.json")[task]["test"], inline.read_json("metrics.json")[task]["test"]
+        assert ours["centers"] == theirs["centers"]
+        if share_values == "true":
+            assert ours == theirs
+        else:
+            assert {one["value"] for name, one in ours["pooled"].items() if name != "by"} == {None}
+            assert not (tmp_path / "run" / "predictions").exists()
+
+
+def test_a_deployment_must_say_for_whom_it_waits(cohort: Path, tmp_path: Path, memory: Any) -> None:
+    files = write_centers(cohort, tmp_path, "false")
+    config = inline_config(cohort, tmp_path, ())
+    with InlineGrid(6, Deployed(files)) as grid, pytest.raises(FederationError, match="set centers to their names"):
+        server_app(config, memory)(grid, grid.context(0))
+
+
+@pytest.mark.slow
+def test_six_nodes_on_loopback_give_the_bytes_of_inline(cohort: Path, tmp_path: Path) -> None:
+    centers = read_ramw600(cohort).centers
+    fleet, link_health, *ports = free_ports(2 + 2 * len(centers))
+    env = os.environ | {
+        "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}",
+        "FLWR_HOME": str(tmp_path / "flwr"),
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "HOST": "127.0.0.1",
+        "PORT": str(fleet),
+        "HEALTH": f"127.0.0.1:{link_health}",
+        "OMP_NUM_THREADS": "1",
+    }
+    keys = tmp_path / "keys"
+    subprocess.run([str(ROOT / "server/deploy/certificates.sh"), str(keys), "localhost", "127.0.0.1"], check=True)
+    (tmp_path / "flwr").mkdir()
+    (tmp_path / "flwr" / "config.toml").write_text(
+        '[superlink]\ndefault = "hospitals"\n\n[superlink.hospitals]\n'
+        f'address = "127.0.0.1:{fleet}"\nroot-certificates = "{keys / "ca.crt"}"\n'
+    )
+    with ExitStack() as stack:
+        log = tmp_path / "link.log"
+        start = [str(ROOT / "server/deploy/start.sh"), str(keys), str(tmp_path / "state")]
+        link = stack.enter_context(started(start, env, log))
+        wait_until_ready(link_health, link, log)
+        write_centers(cohort, tmp_path, "true")
+        for number, center in enumerate(centers):
+            home = tmp_path / center
+            subprocess.run([str(ROOT / "client/deploy/key.sh"), str(home), center], check=True)
+            flwr("supernode", "register", str(home / f"{center}.pub"), "hospitals", "--name", center, env=env)
+            runtime, health = ports[2 * number : 2 * number + 2]
+            own = env | {
+                "RUNTIME_PORT": str(runtime),
+                "HEALTH": f"127.0.0.1:{health}",
+                "RAMW_FED_CACHE": str(home / "cache"),
+                "FLWR_HOME": str(home / "flwr"),
+            }
+            start = [str(ROOT / "client/deploy/start.sh"), f"127.0.0.1:{fleet}", str(keys / "ca.crt")]
+            start += [str(home / center), str(home / "center.toml")]
+            stack.enter_context(started(start, own, tmp_path / f"{center}.log"))
+        knobs = {**KNOBS, "centers": ",".join(centers), "out": str(tmp_path / "run")}
+        settings = " ".join(f"{name}={json.dumps(value)}" for name, value in knobs.items())
+        done = flwr("run", str(ROOT), "hospitals", "--stream", "-c", settings, env=env, timeout=500)
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "run" / "metrics.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert (tmp_path / "run" / "metrics.json").exists(), done.stdout[-6000:]
+    config = inline_config(cohort, tmp_path / "inline", centers)
+    run_inline(config, FolderRecorder.at(config))
+    deployed, inline = RunFolder.open(tmp_path / "run"), RunFolder.open(tmp_path / "inline")
+    for task in ("segmentation", "erosion"):
+        assert tensors(deployed, task) == tensors(inline, task)
+    assert deployed.read_json("metrics.json") == inline.read_json("metrics.json")
+    assert len(set(deployed.read_json("manifest.json")["workers"]["erosion 1"].values())) == len(centers)
+
+
+def inline_config(cohort: Path, out: Path, centers: tuple[str, ...]) -> RunConfig:
+    config = resolve(nest({**KNOBS, "cohort": str(cohort), "out": str(out), "centers": ",".join(centers)}))
+    return replace(config, workers=1)
+
+
+def tensors(folder: RunFolder, task: str) -> dict[str, bytes]:
+    """Return the bytes of each tensor: the card beside them names another cohort, as each center hashed its own."""
+    weights, _ = folder.load_model(task)
+    return {name: tensor.numpy().tobytes() for name, tensor in weights.items()}
