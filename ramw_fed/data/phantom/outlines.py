@@ -121,7 +121,7 @@ OUTLINES: Mapping[str, Points] = MappingProxyType(
         ),
         "Metacarpal3rd": _tube(
             [(39, 16), (34, 2), (10, 0), (-14, -2), (-32, -10), (-40, 0), (-41, 22)],
-            place=(299, 229), degrees=5, base_half=39, shaft_half=21, head_half=35, length=390,
+            place=(299, 232), degrees=5, base_half=39, shaft_half=21, head_half=35, length=390,
         ),
         "Metacarpal4th": _tube(
             [(37, 18), (33, 2), (12, -2), (-12, 1), (-32, 3), (-37, 20)],

@@ -99,8 +99,8 @@ def _draw_moves(anatomy: Anatomy, rng: np.random.Generator) -> _Moves:
         deviation=deviation,
         thumb=float(np.clip(rng.normal(0, 0.17), -0.5, 0.4)),
         foreshortening=float(np.clip(rng.normal(0.02 - 0.4 * deviation, 0.07), -0.08, 0.24)),
-        row=rng.normal((-12 * deviation - 4, -3 - closer * 0.5), (2.5, 2.0)),
-        forearm=rng.normal((-6, -12 - closer * 0.4), (5.0, 4.0)),
+        row=rng.normal((-12 * deviation - 4, -5 - closer * 0.5), (2.5, 2.0)),
+        forearm=rng.normal((-6, -13 - closer * 0.4), (5.0, 4.0)),
         pisiform=rng.normal(0, [9.0, 10.0]),
         jitter={bone: (float(rng.normal(0, 0.012)), rng.normal(0, 1.0, 2)) for bone in BONES},
     )

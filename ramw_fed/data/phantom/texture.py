@@ -33,7 +33,7 @@ def draw_spongiosa(rng: np.random.Generator, scale: float) -> Spongiosa:
     streaks = _strands(noise[2], 1.5 * scale, stretch=6.0) + 0.7 * _strands(noise[0], 2.3 * scale, stretch=5.0)
     slow = draw_slow_field(rng, side, side, (13, 13))
     # Averaging over a coarser pixel takes contrast from the texture.
-    contrast = 0.195 * min(scale, 1.0) ** 0.35
+    contrast = 0.17 * min(scale, 1.0) ** 0.35
     return Spongiosa(0.9 * contrast * struts, contrast * (0.85 * _unit(streaks) + 0.5 * struts), slow)
 
 
