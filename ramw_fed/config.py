@@ -178,9 +178,16 @@ class SegmentationConfig(TrainingConfig):
 
     table: ClassVar[str] = "segmentation"
 
+    num_rounds: int = knob(10, "rounds of federation", least=1, most=10_000)
+    local_epochs: int = knob(2, "passes over a center's training images in a round", least=1, most=1000)
+    batch_size: int = knob(2, "images in a step", least=1, most=4096)
+    learning_rate: float = knob(4e-3, "of the local optimizer", least=1e-8, most=10)
+    warmup_steps: int = knob(
+        3, "first steps of a round over which the rate grows: a new adamw overshoots", least=0, most=10_000
+    )
     image_size: int = knob(96, "side of the network's input in pixels; a multiple of 32", least=32, most=2048)
     architecture: str = knob("unet", "name of an architecture of segmentation-models-pytorch")
-    encoder: str = knob("tu-mobilenetv3_small_050", "name of an encoder of segmentation-models-pytorch")
+    encoder: str = knob("tu-mobilenetv4_conv_small_050", "name of an encoder of segmentation-models-pytorch")
     depth: int = knob(4, "stages of the encoder", least=3, most=5)
     decoder_width: int = knob(
         64, "channels of the decoder's first block, halved in each further one", least=8, most=1024
@@ -200,8 +207,13 @@ class ErosionConfig(TrainingConfig):
 
     table: ClassVar[str] = "erosion"
 
+    num_rounds: int = knob(10, "rounds of federation", least=1, most=10_000)
+    batch_size: int = knob(16, "joints in a step", least=1, most=4096)
+    warmup_steps: int = knob(
+        3, "first steps of a round over which the rate grows: a new adamw overshoots", least=0, most=10_000
+    )
     crop_size: int = knob(48, "side of the network's input in pixels", least=16, most=1024)
-    encoder: str = knob("resnet10t", "name of a timm network")
+    encoder: str = knob("test_resnet", "name of a timm network; the default is a very small one")
     loss: str = knob(
         "logit-adjustment",
         "cross-entropy on logits shifted by the center's own prior, weighted cross-entropy, focal, or plain",
