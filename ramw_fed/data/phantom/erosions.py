@@ -14,7 +14,7 @@ from ramw_fed.data.phantom.texture import Field
 _NUM_BITES = (0, 1, 1, 2, 2, 3)
 _JOINT_REACH = {"Metacarpal1st": 45.0, "DistalRadius": 85.0, "DistalUlna": 65.0}  # from the bone's end
 # Bites grow with the width of the joint.
-_WIDTH = {"Lunate": 0.85, "DistalRadius": 1.35, "DistalUlna": 1.25, "Metacarpal1st": 1.15}
+_WIDTH = {"Lunate": 0.85, "DistalRadius": 1.3, "DistalUlna": 1.1, "Metacarpal1st": 1.15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,11 @@ def draw_lesions(bone: str, outline: Points, grade: int, *, scale: float, rng: n
     margin = _margin(bone, outline, scale)
     middle = margin.mean(axis=0)
     unit = _WIDTH.get(bone, 1.0) * scale
+    # Something of a small bone is left at any grade.
+    largest = 0.5 * float(np.sqrt(cv2.contourArea(outline.astype(np.float32))))
     lesions = []
     for _ in range(_NUM_BITES[grade]):
-        radius = (18.5 + 4.5 * grade) * rng.uniform(0.85, 1.15) * unit
+        radius = min((18.0 + 10.0 * np.sqrt(grade)) * float(rng.uniform(0.85, 1.15)) * unit, largest)
         spot = margin[rng.integers(len(margin))]
         inward = (middle - spot) / (np.linalg.norm(middle - spot) + 1e-6)
         center = spot + inward * radius * rng.uniform(0.0, 0.3)
