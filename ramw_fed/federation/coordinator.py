@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from flwr.serverapp import Grid
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from ramw_fed.federation.opening import run_tasks
 from ramw_fed.federation.packets import shapes
 from ramw_fed.federation.strategy import Measured, RamwStrategy, hash_weights, start_state
 from ramw_fed.learning.weights_file import load_weights
-from ramw_fed.methods import get_method
+from ramw_fed.methods import Weights, get_method
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks.task import Task
 
@@ -29,12 +30,14 @@ class Outcome:
     Attributes:
         roll: Who took part.
         state: Last and best weights of each task.
+        chosen: Task to the weights that were measured: the best ones, in the precision in which they are kept.
         measured: Task to what the centers measured of the best weights on the test split.
         seconds: Wall time of the exchanges: ``train`` and ``evaluate``.
     """
 
     roll: Roll
     state: State
+    chosen: Mapping[str, Weights]
     measured: Mapping[str, Measured]
     seconds: Mapping[str, float]
 
@@ -74,13 +77,26 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     state = recorder.resume() or start_state({task.name: starting_weights(task, roll, config) for task in tasks})
     strategy = RamwStrategy(config, get_method(config.method), tasks, roll, state, recorder)
     strategy.federate(grid)
-    chosen = {name: task.best for name, task in sorted(state.tasks.items())}
+    chosen = {name: in_precision(task.best, config.precision) for name, task in sorted(state.tasks.items())}
     recorder.open_test({name: hash_weights(weights) for name, weights in chosen.items()})
     measured = strategy.measure(grid, chosen, "test")
     _refuse_missing(measured)
     evaluate = strategy.seconds.get("validate", 0.0) + strategy.seconds.get("measure", 0.0)
     seconds = {"train": strategy.seconds.get("train", 0.0), "evaluate": evaluate}
-    recorder.finish(Outcome(roll=roll, state=state, measured=measured, seconds=seconds))
+    recorder.finish(Outcome(roll=roll, state=state, chosen=chosen, measured=measured, seconds=seconds))
+
+
+def in_precision(weights: Weights, precision: str) -> dict[str, Tensor]:
+    """Return weights as ``float32`` or ``float16``; integers stay.
+
+    Raises:
+        FederationError: A weight is too large for the precision.
+    """
+    dtype: torch.dtype = getattr(torch, precision)
+    cast = {name: one.to(dtype) if one.is_floating_point() else one for name, one in weights.items()}
+    if not all(bool(torch.isfinite(one).all()) for one in cast.values()):
+        raise FederationError(f"a weight does not fit into {precision}; set precision = 'float32' and resume")
+    return cast
 
 
 def _refuse_missing(measured: Mapping[str, Measured]) -> None:

@@ -61,7 +61,7 @@ class FolderRecorder:
         """Write models, predictions, metrics and manifest."""
         self.outcome = outcome
         for name, measured in outcome.measured.items():
-            self.folder.save_model(outcome.state.tasks[name].best, self._card(name, outcome))
+            self.folder.save_model(outcome.chosen[name], self._card(name, outcome))
             if measured.tables:
                 self.folder.write_predictions(name, join(measured.tables))
         self.folder.write_json("manifest.json", self._manifest(outcome))
