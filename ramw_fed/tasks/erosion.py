@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,7 +15,7 @@ from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.packed import pack_crops
 from ramw_fed.data.radiograph import Split
 from ramw_fed.data.transforms import VARIATIONS, standardize, vary
-from ramw_fed.learning.inference import predict
+from ramw_fed.learning.inference import predict, predict_images
 from ramw_fed.learning.losses import ClassCounts, Loss, erosion_loss
 from ramw_fed.learning.models import erosion_network
 from ramw_fed.metrics.erosion_scopes import ErosionTable, erosion_tree
@@ -56,6 +57,10 @@ class ErosionExamples:
         positives = int((self.grades > 0).sum())
         return ClassCounts(negatives=len(self) - positives, positives=positives)
 
+    def crop(self, row: int) -> NDArray[np.uint8]:
+        """Return a joint's crop ``(S, S)`` as it was packed."""
+        return self.crops.crop(*self._places[row])
+
     def batch(self, rows: Rows, *, augment_key: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
         """Return inputs ``(rows, 1 + joints, S, S)`` as ``erosion_network`` wants them, and labels ``(rows,)``."""
         inputs = torch.stack([self._read(int(row), augment_key) for row in rows])
@@ -80,6 +85,14 @@ def with_identity(crop: Tensor, joint: int, num_joints: int) -> Tensor:
     identity = torch.zeros(num_joints, *crop.shape[1:])
     identity[joint] = 1
     return torch.cat([crop, identity])
+
+
+def score_crop(
+    model: nn.Module, crop: NDArray[np.uint8], joint: int, description: Description, device: torch.device
+) -> float:
+    """Return the probability of an erosion in one crop ``(S, S)``, oriented as in training."""
+    seen = with_identity(standardize(torch.from_numpy(crop)[None] / 255), joint, len(description.joints))
+    return float(predict_images(model, seen[None], device).flatten().double().sigmoid()[0])
 
 
 def validate(model: nn.Module, examples: Examples, _config: ErosionConfig, device: torch.device) -> Sums:

@@ -1,6 +1,6 @@
 """Bones as masks that may overlap: one sigmoid a bone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,23 +92,39 @@ def measure(model: nn.Module, cohort: Cohort, split: Split, config: Segmentation
     """
     examples = SegmentationExamples(cohort, split, config)
     radiographs, description = examples.cohort.radiographs, examples.cohort.description
-    pairs = description.overlap_indices()
+
+    def predictions() -> Iterator[tuple[Masks, Masks]]:
+        for rows, logits, _ in predict(model, examples, device):
+            for row, one in zip(rows, logits, strict=True):
+                yield _at_native_size(one.sigmoid(), radiographs[row], description, config)
+
+    return tabulate(examples.cohort, predictions(), config)
+
+
+def tabulate(cohort: Cohort, pairs: Iterable[tuple[Masks, Masks]], config: SegmentationConfig) -> Table:
+    """Measure masks against masks; the columns are those of :func:`measure`.
+
+    Args:
+        cohort: A row each of its radiographs.
+        pairs: (predicted, truth) of each radiograph, ``(bones, H, W)``.
+        config: Knobs of the task.
+    """
+    description = cohort.description
+    indices = description.overlap_indices()
     measured: list[dict[str, NDArray[np.float64]]] = []
-    for rows, logits, _ in predict(model, examples, device):
-        for row, one in zip(rows, logits, strict=True):
-            predicted, truth = _at_native_size(one.sigmoid(), radiographs[row], description, config)
-            bones = segmentation_metrics(predicted, truth, tolerance_px=config.tolerance_px)
-            overlaps = segmentation_metrics(
-                overlap_pair_masks(predicted, pairs),
-                overlap_pair_masks(truth, pairs),
-                tolerance_px=config.tolerance_px,
-            )
-            measured.append({**bones, **{f"overlap_{name}": values for name, values in overlaps.items()}})
-    widths = {"": len(description.bones), "overlap_": len(pairs)}
+    for predicted, truth in pairs:
+        bones = segmentation_metrics(predicted, truth, tolerance_px=config.tolerance_px)
+        overlaps = segmentation_metrics(
+            overlap_pair_masks(predicted, indices),
+            overlap_pair_masks(truth, indices),
+            tolerance_px=config.tolerance_px,
+        )
+        measured.append({**bones, **{f"overlap_{name}": values for name, values in overlaps.items()}})
+    widths = {"": len(description.bones), "overlap_": len(indices)}
     return {
-        "center": np.array([radiograph.center for radiograph in radiographs], dtype=np.str_),
-        "patient": examples.patients,
-        "name": examples.names,
+        "center": np.array([radiograph.center for radiograph in cohort.radiographs], dtype=np.str_),
+        "patient": np.array([radiograph.patient for radiograph in cohort.radiographs], dtype=np.str_),
+        "name": np.array([radiograph.name for radiograph in cohort.radiographs], dtype=np.str_),
         **{
             prefix + name: np.array([each[prefix + name] for each in measured], np.float64).reshape(-1, width)
             for prefix, width in widths.items()
@@ -142,8 +158,10 @@ def summarize(
 
 def segment(
     model: nn.Module, image: NDArray[np.uint8], config: SegmentationConfig, device: torch.device, *, mirror: bool
-) -> Masks:
-    """Return masks ``(bones, H, W)`` for any radiograph ``(H, W)``, at its size and orientation.
+) -> tuple[Masks, float]:
+    """Return masks ``(bones, H, W)`` for any radiograph ``(H, W)``, at its size and orientation, and how sure they are.
+
+    Sure: the mean over bones of the mean probability inside the mask, 0 for a bone that was not found.
 
     Args:
         model: A network of this task, on ``device``.
@@ -156,7 +174,8 @@ def segment(
     square = torch.from_numpy(fit_image(seen, config.image_size))[None] / 255
     probabilities = predict_images(model, standardize(square)[None], device)[0].sigmoid().numpy()
     masks = np.stack([unfit(one, *image.shape) for one in probabilities]) >= 0.5
-    return np.ascontiguousarray(masks[:, :, ::-1]) if mirror else masks
+    certainty = float(np.mean([one[one >= 0.5].mean() if (one >= 0.5).any() else 0.0 for one in probabilities]))
+    return np.ascontiguousarray(masks[:, :, ::-1]) if mirror else masks, certainty
 
 
 def _at_native_size(
