@@ -181,9 +181,9 @@ class SegmentationConfig(TrainingConfig):
     num_rounds: int = knob(10, "rounds of federation", least=1, most=10_000)
     local_epochs: int = knob(2, "passes over a center's training images in a round", least=1, most=1000)
     batch_size: int = knob(2, "images in a step", least=1, most=4096)
-    learning_rate: float = knob(4e-3, "of the local optimizer", least=1e-8, most=10)
+    learning_rate: float = knob(8e-3, "of the local optimizer", least=1e-8, most=10)
     warmup_steps: int = knob(
-        3, "first steps of a round over which the rate grows: a new adamw overshoots", least=0, most=10_000
+        5, "first steps of a round over which the rate grows: a new adamw overshoots", least=0, most=10_000
     )
     image_size: int = knob(96, "side of the network's input in pixels; a multiple of 32", least=32, most=2048)
     architecture: str = knob("unet", "name of an architecture of segmentation-models-pytorch")
@@ -207,7 +207,8 @@ class ErosionConfig(TrainingConfig):
 
     table: ClassVar[str] = "erosion"
 
-    num_rounds: int = knob(10, "rounds of federation", least=1, most=10_000)
+    num_rounds: int = knob(5, "rounds of federation", least=1, most=10_000)
+    local_epochs: int = knob(6, "passes over a center's training joints in a round", least=1, most=1000)
     batch_size: int = knob(16, "joints in a step", least=1, most=4096)
     warmup_steps: int = knob(
         3, "first steps of a round over which the rate grows: a new adamw overshoots", least=0, most=10_000
