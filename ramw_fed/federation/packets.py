@@ -49,9 +49,19 @@ class Shape:
 def pack(packet: Packet) -> bytes:
     """Return the packet's bytes; equal packets give equal bytes."""
     header = json.dumps(packet.header, sort_keys=True)
-    # Copies: safetensors refuses tensors that share memory, and `contiguous` alone keeps a shared one.
-    tensors = {name: packet.tensors[name].contiguous().clone() for name in sorted(packet.tensors)}
-    return safetensors.torch.save(tensors, metadata={KEY: header})
+    tensors = {name: packet.tensors[name].contiguous() for name in sorted(packet.tensors)}
+    return safetensors.torch.save(_apart(tensors), metadata={KEY: header})
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that share memory with an earlier one: safetensors refuses them."""
+    places: set[int] = set()
+    apart: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in places else tensor
+        places.add(place)
+    return apart
 
 
 def unpack(blob: bytes, *, expected: Mapping[str, Shape] | None = None) -> Packet:

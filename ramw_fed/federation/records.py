@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
@@ -137,7 +138,13 @@ def read_order(message: Message) -> Order:
         raise UpdateError(f"the message is no order: {error}; coordinator and center must run one version") from error
     blob = _read_blob(message.content, _PACKET)
     weights = unpack(blob).tensors if blob else {}
-    return Order(ticket=ticket, config=resolve(nest(dict(config))), split=split, weights=weights)
+    return Order(ticket=ticket, config=_resolve(json.dumps(dict(config), sort_keys=True)), split=split, weights=weights)
+
+
+@lru_cache(maxsize=8)
+def _resolve(flat: str) -> RunConfig:
+    """Check a configuration once a process: it is the same in all messages of a run, and checking takes longest."""
+    return resolve(nest(json.loads(flat)))
 
 
 def registration_answer(message: Message, order: Order, registration: Registration) -> Message:

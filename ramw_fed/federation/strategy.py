@@ -291,14 +291,14 @@ def is_learned(name: str, tensor: Tensor) -> bool:
     return tensor.dtype.is_floating_point and not name.endswith(("running_mean", "running_var"))
 
 
-def cosine(start: Weights, end: Weights, mean: Weights, names: Iterable[str]) -> float:
+def cosine(start: Weights, end: Weights, mean: Weights, names: Sequence[str]) -> float:
     """Return the cosine of the angle between a center's update and the mean update; 0 where one of them is zero."""
     product = own = shared = 0.0
     for name in names:
-        change, together = end[name].double() - start[name].double(), mean[name].double() - start[name].double()
-        product += float((change * together).sum())
-        own += float(change.square().sum())
-        shared += float(together.square().sum())
+        change, together = (end[name] - start[name]).flatten(), (mean[name] - start[name]).flatten()
+        product += float(change @ together)
+        own += float(change @ change)
+        shared += float(together @ together)
     return product / (own * shared) ** 0.5 if own * shared > 0 else 0.0
 
 

@@ -5,6 +5,7 @@ right question (run, purpose, task, round, base weights, nonce; each once), size
 types of tensors, facts, finite values, running variances, number of examples; last, over a round's updates, length.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -146,7 +147,7 @@ def read_checked_update(
         raise coded(TENSORS, str(error)) from error
     _refuse_other_name(update.center, question)
     for name, tensor in sorted(update.weights.items()):
-        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+        if not _is_finite(tensor):
             raise coded(FINITE, f"{name!r} holds a value that is not finite")
     for name, tensor in sorted(update.weights.items()):
         if name.endswith("running_var") and not bool((tensor > 0).all()):
@@ -156,6 +157,11 @@ def read_checked_update(
     if update.steps < 1:
         raise coded(EXAMPLES, "no step was done")
     return update
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # A finite sum has finite terms, and is four times as fast to look at; a sum may overflow, so its terms decide.
+    return not tensor.dtype.is_floating_point or bool(torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all())
 
 
 def _refuse_other_name(name: str, question: Question) -> None:
@@ -178,9 +184,11 @@ def check_name(answer: tuple[str, T], question: Question) -> T:
 
 
 def update_norm(start: Mapping[str, Tensor], update: Update, names: Iterable[str]) -> float:
-    r"""Return :math:`\|w_k - w\|` over the tensors ``names``, in float64."""
-    squares = (float((update.weights[name].double() - start[name].double()).square().sum()) for name in names)
-    return float(np.sqrt(sum(squares)))
+    r"""Return :math:`\|w_k - w\|` over the tensors ``names``, summed in float64."""
+    lengths = (
+        float(torch.linalg.vector_norm(update.weights[name] - start[name], dtype=torch.float64)) for name in names
+    )
+    return math.hypot(*lengths)
 
 
 def too_long(norms: Mapping[str, float], max_ratio: float) -> dict[str, str]:

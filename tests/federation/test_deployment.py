@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ TOOLS = Path(sys.executable).parent
 KNOBS = {
     "device": "cpu",
     "resamples": 100,
-    "segmentation.num-rounds": 2,
+    "segmentation.num-rounds": 1,
     "segmentation.local-epochs": 1,
     "segmentation.image-size": 32,
-    "erosion.num-rounds": 2,
+    "erosion.num-rounds": 1,
     "erosion.local-epochs": 1,
     "erosion.crop-size": 16,
 }
@@ -93,10 +93,12 @@ def started(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[s
     finally:
         family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
         for one in family:
-            one.terminate()
+            with suppress(psutil.NoSuchProcess):
+                one.terminate()
         _, alive = psutil.wait_procs(family, timeout=10)
         for one in alive:
-            one.kill()
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         process.wait()
 
 
@@ -238,7 +240,7 @@ def test_six_nodes_on_loopback_give_the_bytes_of_inline(cohort: Path, tmp_path: 
             stack.enter_context(started(start, own, tmp_path / f"{center}.log"))
         knobs = {**KNOBS, "centers": ",".join(centers), "out": str(tmp_path / "run")}
         settings = " ".join(f"{name}={json.dumps(value)}" for name, value in knobs.items())
-        done = flwr("run", str(ROOT), "hospitals", "--stream", "-c", settings, env=env, timeout=500)
+        done = flwr("run", str(ROOT), "hospitals", "--stream", "-c", settings, env=env, timeout=1500)
         deadline = time.monotonic() + 30
         while not (tmp_path / "run" / "metrics.json").exists() and time.monotonic() < deadline:
             time.sleep(0.5)

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import tomllib
+import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,20 @@ def test_knobs_of_a_method_that_is_not_taken_are_dropped() -> None:
 
     assert read_run_config({**declared(), "method": "fedavg"}).proximal_mu is None
     assert read_run_config({**declared(), "proximal-mu": 1}).proximal_mu == 1.0
+
+
+def test_the_bundle_holds_the_two_apps_and_nothing_else(tmp_path: Path) -> None:
+    """A package of the same name in the bundle would be imported before a center's installed one."""
+    env = os.environ | {"FLWR_HOME": str(tmp_path / "flwr"), "FLWR_TELEMETRY_ENABLED": "0"}
+    done = subprocess.run(
+        [str(FLWR), "build", "--app", str(ROOT)], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (bundle,) = tmp_path.glob("*.fab")
+    names = {name for name in zipfile.ZipFile(bundle).namelist() if not name.startswith(".info")}
+    assert names - {"LICENSE"} == {
+        "pyproject.toml", "client/__init__.py", "client/app.py", "server/__init__.py", "server/app.py",
+    }  # fmt: skip
 
 
 @pytest.mark.slow
@@ -118,7 +134,9 @@ def _stop_all_of(home: Path) -> None:
         except psutil.Error:
             continue
     for process in mine:
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
     _, alive = psutil.wait_procs(mine, timeout=10)
     for process in alive:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -183,7 +183,7 @@ def test_the_round_of_best_validation_is_chosen_and_only_its_weights_meet_the_te
     state = memory.outcome.state.tasks["two"]
     assert state.best_round == 1
     assert state.best["w"].item() == pytest.approx(1 + (0.3 - 1) * -1.2)
-    assert memory.outcome.measured["two"].tables["SCGH"]["value"].tolist() == [state.best["w"].item()]
+    assert memory.outcome.measured["two"].tables["SCGH"]["value"].tolist() == memory.outcome.chosen["two"]["w"].tolist()
     assert len(memory.opened) == 1
 
 

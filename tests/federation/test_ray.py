@@ -61,7 +61,7 @@ def test_ray_gives_the_bytes_of_inline_in_several_processes_none_of_them_the_dri
     run_inline(replace(config, workers=1), memory)
     for task in ("six", "two"):
         weights, _ = folder.load_model(task)
-        wanted = memory.outcome.state.tasks[task].best
+        wanted = memory.outcome.chosen[task]
         assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
     workers = {worker for update in folder.read_json("manifest.json")["workers"].values() for worker in update.values()}
     assert len(workers) == 2
