@@ -178,16 +178,16 @@ class SegmentationConfig(TrainingConfig):
 
     table: ClassVar[str] = "segmentation"
 
-    num_rounds: int = knob(10, "rounds of federation", least=1, most=10_000)
-    local_epochs: int = knob(2, "passes over a center's training images in a round", least=1, most=1000)
-    batch_size: int = knob(2, "images in a step", least=1, most=4096)
-    learning_rate: float = knob(8e-3, "of the local optimizer", least=1e-8, most=10)
+    num_rounds: int = knob(7, "rounds of federation", least=1, most=10_000)
+    local_epochs: int = knob(3, "passes over a center's training images in a round", least=1, most=1000)
+    batch_size: int = knob(4, "images in a step", least=1, most=4096)
+    learning_rate: float = knob(6e-3, "of the local optimizer", least=1e-8, most=10)
     warmup_steps: int = knob(
         5, "first steps of a round over which the rate grows: a new adamw overshoots", least=0, most=10_000
     )
     image_size: int = knob(96, "side of the network's input in pixels; a multiple of 32", least=32, most=2048)
     architecture: str = knob("unet", "name of an architecture of segmentation-models-pytorch")
-    encoder: str = knob("tu-mobilenetv4_conv_small_050", "name of an encoder of segmentation-models-pytorch")
+    encoder: str = knob("tu-test_resnet", "name of an encoder of segmentation-models-pytorch")
     depth: int = knob(4, "stages of the encoder", least=3, most=5)
     decoder_width: int = knob(
         64, "channels of the decoder's first block, halved in each further one", least=8, most=1024
