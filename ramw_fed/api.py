@@ -109,7 +109,9 @@ def evaluate(
     folder = RunFolder.open(run_folder)
     config = folder.config()
     cohort = read_ramw600(cohort_root, split=config.split)
-    return {name: {split: _evaluate(name, folder, config, cohort, split, watch)} for name in config.tasks}
+    return {
+        get_task(name).name: {split: _evaluate(name, folder, config, cohort, split, watch)} for name in config.tasks
+    }
 
 
 def tables(folder: RunFolder) -> list[Table]:
@@ -167,7 +169,8 @@ def _baselines(config: RunConfig, watch: Watch) -> dict[str, dict[str, Any]]:
 def _evaluate(
     name: str, folder: RunFolder, config: RunConfig, cohort: Cohort, split: Split, watch: Watch
 ) -> dict[str, Any]:
-    task, training = get_task(name), config.training(name)
+    task = get_task(name)
+    training = config.training(task.name)
     weights, card = folder.load_model(task.name)
     wanted, found = (
         (card.description.bones, card.description.joints),

@@ -303,11 +303,6 @@ class RunConfig(Knobs):
         built_in: dict[str, TrainingConfig] = {"segmentation": self.segmentation, "erosion": self.erosion}
         return built_in.get(task) or self.others.get(task, TrainingConfig())
 
-    @property
-    def num_rounds(self) -> int:
-        """Rounds of the longest task."""
-        return max(self.training(task).num_rounds for task in self.tasks)
-
     def deciding(self) -> dict[str, Any]:
         """Return, nested and in file spelling, what decides the run's numbers."""
         tree = self.tree()

@@ -20,9 +20,7 @@ def load_named(name: str, built_in: Mapping[str, T], wanted: type[T], *, kind: s
     module, colon, attribute = name.partition(":")
     if not colon:
         known = ", ".join(sorted(built_in))
-        raise ConfigError(
-            f"{kind} {name!r} is not one of {known}; a {kind} of your own is named package.file:NAME"
-        )
+        raise ConfigError(f"{kind} {name!r} is not one of {known}; a {kind} of your own is named package.file:NAME")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

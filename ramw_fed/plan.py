@@ -68,7 +68,8 @@ def plan(config: RunConfig) -> Cost:
 
 
 def _cost(name: str, cohort: Cohort, centers: tuple[str, ...], config: RunConfig, workers: int) -> TaskCost:
-    task, training = get_task(name), config.training(name)
+    task = get_task(name)
+    training = config.training(task.name)
     sizes = {center: len(task.examples(cohort.at(center), "train", training)) for center in centers}
     taking_part = {center: size for center, size in sizes.items() if size}
     steps = sum(-(-size // training.batch_size) for size in taking_part.values())
@@ -102,7 +103,8 @@ class _Few:
 
 
 def _seconds_per_step(name: str, cohort: Cohort, center: str, config: RunConfig) -> float:
-    task, training = get_task(name), config.training(name)
+    task = get_task(name)
+    training = config.training(task.name)
     device = pick_device(config.device)
     examples = task.examples(cohort.at(center), "train", training)
     few = _Few(examples, 4 * training.batch_size)

@@ -61,9 +61,7 @@ def test_the_flat_form_that_travels_in_messages_gives_the_same_configuration_bac
 
 
 def test_where_a_run_is_computed_does_not_decide_its_numbers() -> None:
-    there = resolve(
-        {}, {"engine": "ray", "workers": 6, "device": "cpu", "cohort": "/data", "out": "elsewhere"}
-    )
+    there = resolve({}, {"engine": "ray", "workers": 6, "device": "cpu", "cohort": "/data", "out": "elsewhere"})
     assert there.deciding() == RunConfig().deciding()
     assert resolve({}, {"seed": 1}).deciding() != RunConfig().deciding()
 

@@ -70,9 +70,7 @@ def test_nan_never_reaches_a_json_file(tmp_path) -> None:
 
 
 def test_weights_come_back_with_their_card_and_equal_weights_are_equal_bytes(tmp_path) -> None:
-    card = Card(
-        task="erosion", training={"norm": "batch"}, description=RAMW600, cohort="ab", round=3, version="0"
-    )
+    card = Card(task="erosion", training={"norm": "batch"}, description=RAMW600, cohort="ab", round=3, version="0")
     weights = {"b": torch.arange(3.0), "a": torch.tensor([1, 2])}
     save_weights(tmp_path / "one.safetensors", weights, card)
     save_weights(tmp_path / "two.safetensors", dict(reversed(weights.items())), card)
@@ -97,8 +95,6 @@ def test_a_file_that_ramw_fed_did_not_write_is_refused(tmp_path) -> None:
 
 def test_predictions_are_a_row_each_and_columns_of_several_numbers_are_spread(tmp_path) -> None:
     run = RunFolder.create(tmp_path / "run", resolve({}))
-    run.write_predictions(
-        "erosion", {"name": np.array(["a", "b"]), "dsc": np.array([[1.0, 0.5], [0.25, 0.0]])}
-    )
+    run.write_predictions("erosion", {"name": np.array(["a", "b"]), "dsc": np.array([[1.0, 0.5], [0.25, 0.0]])})
     lines = (run.path / "predictions" / "erosion.csv").read_text().splitlines()
     assert lines == ["name,dsc_0,dsc_1", "a,1.0,0.5", "b,0.25,0.0"]

@@ -1,7 +1,7 @@
 """Weights as safetensors, with what they are in one metadata key.
 
-safetensors writes several metadata keys in an order that differs between processes: one key, one sorted JSON text, keeps
-equal weights equal bytes.
+safetensors writes several metadata keys in an order that differs between processes: one key with one sorted JSON text
+keeps equal weights equal bytes.
 """
 
 import json
@@ -89,10 +89,6 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
             f"no weights can be read at {path}: {error}; give a run folder or a .safetensors file"
         ) from error
     if KEY not in metadata:
-        raise RunError(
-            f"{path} has no {KEY!r} entry: it was not written by ramw-fed and says not what its network is"
-        )
-    widened = {
-        name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in weights.items()
-    }
+        raise RunError(f"{path} has no {KEY!r} entry: it was not written by ramw-fed and says not what its network is")
+    widened = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in weights.items()}
     return widened, Card.from_json(metadata[KEY])

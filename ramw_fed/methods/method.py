@@ -23,9 +23,7 @@ def no_correction(_params: list[nn.Parameter], _config: RunConfig) -> Correction
     return None
 
 
-def weighted_mean(
-    start: Weights, ends: Mapping[str, Weights], shares: Mapping[str, float]
-) -> dict[str, Tensor]:
+def weighted_mean(start: Weights, ends: Mapping[str, Weights], shares: Mapping[str, float]) -> dict[str, Tensor]:
     r"""FedAvg: :math:`w + \sum_k p_k (w_k - w)` in float64, over centers sorted by name, cast last.
 
     McMahan et al., AISTATS 2017, algorithm 1, https://arxiv.org/abs/1602.05629. Integer tensors (BatchNorm's counters)
@@ -65,6 +63,4 @@ class Method:
     name: str
     correction: Callable[[list[nn.Parameter], RunConfig], Correction | None] = no_correction
     is_shared: Callable[[str], bool] = everything
-    aggregate: Callable[[Weights, Mapping[str, Weights], Mapping[str, float]], dict[str, Tensor]] = (
-        weighted_mean
-    )
+    aggregate: Callable[[Weights, Mapping[str, Weights], Mapping[str, float]], dict[str, Tensor]] = weighted_mean
