@@ -1,0 +1,150 @@
+"""Break named lines, one at a time, and show that the fast tests turn red.
+
+Usage: ``python benchmarks/mutants.py [--only NAME]``. Each mutant is made in a copy of the tree, and there the named
+test files of ``make test`` run until the first failure. Exit status 1 if any mutant survives.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One broken line: in ``file``, ``old`` becomes ``new``; ``tests`` must see it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "sign of mu",
+        "ramw_fed/learning/corrections.py",
+        "add_(param - origin, alpha=mu)",
+        "add_(param - origin, alpha=-mu)",
+        ("tests/learning/test_corrections.py",),
+    ),
+    Mutant(
+        "start weights follow the parameters",
+        "ramw_fed/learning/corrections.py",
+        "start = [param.detach().clone() for param in params]",
+        "start = [param.detach() for param in params]",
+        ("tests/learning/test_corrections.py",),
+    ),
+    Mutant(
+        "sort of centers removed",
+        "ramw_fed/methods/method.py",
+        "names = sorted(ends)",
+        "names = list(ends)",
+        ("tests/methods",),
+    ),
+    Mutant(
+        "integer buffers averaged",
+        "ramw_fed/methods/method.py",
+        "if not origin.dtype.is_floating_point:",
+        "if False:",
+        ("tests/methods",),
+    ),
+    Mutant(
+        "last batch dropped",
+        "ramw_fed/data/batches.py",
+        "starts = list(range(0, num_rows, batch_size))",
+        "starts = list(range(0, num_rows - batch_size + 1, batch_size))",
+        ("tests/data/test_batches.py",),
+    ),
+    Mutant(
+        "mirror forgotten",
+        "ramw_fed/data/packed.py",
+        "    if mirror and radiograph.side in cohort.description.mirrored_sides:\n        image = ",
+        "    if False:\n        image = ",
+        ("tests/data/test_packed.py",),
+    ),
+    Mutant(
+        "sign of the prior",
+        "ramw_fed/learning/losses.py",
+        "shift = counts.log_odds()",
+        "shift = -counts.log_odds()",
+        ("tests/learning/test_losses.py",),
+    ),
+    Mutant(
+        "test split opened twice",
+        "ramw_fed/run_folder.py",
+        'if (self.path / "metrics.json").exists() or',
+        "if False or",
+        ("tests/test_run_folder.py",),
+    ),
+    Mutant(
+        "non-finite updates accepted",
+        "ramw_fed/federation/validation.py",
+        "bool(torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all())",
+        "True",
+        ("tests/federation/test_validation.py",),
+    ),
+    Mutant(
+        "odds ratio without its half",
+        "ramw_fed/metrics/classification.py",
+        "odds = (tp + 0.5) * (tn + 0.5) / ((fn + 0.5) * (fp + 0.5))",
+        "odds = tp * tn / (fn * fp)",
+        ("tests/metrics/test_classification.py",),
+    ),
+    Mutant(
+        "center left out of the seed",
+        "ramw_fed/center.py",
+        "key=(self.config.seed, task.name, round_number, self.name)",
+        'key=(self.config.seed, task.name, round_number, "")',
+        ("tests/test_center.py",),
+    ),
+    Mutant(
+        "intervals without the correction for small strata",
+        "ramw_fed/statistics/intervals.py",
+        "draws * (count / (count - 1))",
+        "draws * 1.0",
+        ("tests/statistics",),
+    ),
+)
+
+
+def is_killed(mutant: Mutant) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "tree"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", ".*_cache"))
+        path = copy / mutant.file
+        text = path.read_text(encoding="utf-8")
+        if mutant.old not in text:
+            raise SystemExit(f"{mutant.name}: {mutant.file} no longer holds {mutant.old!r}; mend this list")
+        path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", *mutant.tests]
+        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        answer = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+        if answer.returncode not in (0, 1):
+            raise SystemExit(f"{mutant.name}: the tests did not run\n{answer.stdout[-2000:]}{answer.stderr[-2000:]}")
+        return answer.returncode == 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="name of one mutant")
+    arguments = parser.parse_args()
+    survivors = []
+    for mutant in MUTANTS:
+        if arguments.only in (None, mutant.name):
+            killed = is_killed(mutant)
+            print(f"{'red  ' if killed else 'GREEN'}  {mutant.name}  ({mutant.file})", flush=True)
+            survivors += [] if killed else [mutant.name]
+    if survivors:
+        raise SystemExit(f"survived: {', '.join(survivors)}")
+
+
+if __name__ == "__main__":
+    main()
