@@ -130,7 +130,7 @@ def tables(folder: RunFolder) -> list[Table]:
 
 def overview_tables(metrics: Mapping[str, Mapping[str, Any]], split: str) -> list[Table]:
     """Return a table a task of what was measured on ``split``."""
-    return [overview(f"{task}, {split} split", scopes[split]) for task, scopes in metrics.items()]
+    return [overview(task, split, scopes[split]) for task, scopes in metrics.items()]
 
 
 def _placed(config: RunConfig, watch: Watch) -> RunConfig:

@@ -19,8 +19,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 cohorts = typer.Typer(no_args_is_help=True, help="Make, check and fetch cohorts of wrist radiographs.")
 app.add_typer(cohorts, name="cohort")
 
-_out = Console()
-_err = Console(stderr=True)
+# Without a terminal 80 columns are assumed, into which no table of this field fits.
+_out = Console(width=None if sys.stdout.isatty() else 120)
+_err = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
 
 Out = Annotated[Path | None, typer.Option(help="Run folder; by default runs/ and the configuration's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -42,10 +42,10 @@ class PeakMemory:
     """Watches the memory of this process and its children while a block runs.
 
     Where the system tells (Linux), pages that processes share are counted once, by proportional set size: worker
-    processes share their imports.
+    processes share their imports. Asking walks every page of every process: not more often than each few seconds.
     """
 
-    def __init__(self, every_s: float = 0.5) -> None:
+    def __init__(self, every_s: float = 3.0) -> None:
         self.peak_mb = 0.0
         self._every_s = every_s
         self._done = threading.Event()

@@ -38,12 +38,12 @@ def comparison(task: str, metric: str, arms: Mapping[str, Scopes]) -> Table:
     return table
 
 
-def overview(task: str, scopes: Scopes) -> Table:
+def overview(task: str, split: str, scopes: Scopes) -> Table:
     """Lay a task's main metrics side by side, a row a center, then macro and pooled."""
     metrics = [metric for metric in HEADLINES.get(task, ()) if metric in scopes["pooled"]] or sorted(
         metric for metric in scopes["pooled"] if metric != "by"
     )
-    table = Table(title=f"{task}, 95 % interval by patient", title_justify="left")
+    table = Table(title=f"{task} on the {split} split, 95 % interval by patient", title_justify="left")
     table.add_column("center")
     table.add_column("patients", justify="right")
     for metric in metrics:
@@ -57,10 +57,10 @@ def overview(task: str, scopes: Scopes) -> Table:
 
 
 def estimate_text(entry: Mapping[str, Any] | None) -> str:
-    """Return ``.912 (.900-.925)``, a dash for what was not measured, or why there is no value.
+    """Return value and interval, a dash for what was not measured, or why there is no value.
 
     >>> estimate_text({"value": 0.9123, "ci": [0.9, 0.925], "n": 30})
-    '0.912 (0.900-0.925)'
+    '.912 (.900-.925)'
     >>> estimate_text({"value": None, "ci": None, "n": 3, "reason": "one class only"})
     'not estimable: one class only'
     """
@@ -68,8 +68,15 @@ def estimate_text(entry: Mapping[str, Any] | None) -> str:
         return "-"
     if entry["value"] is None:
         return f"not estimable: {entry['reason']}"
-    interval = "" if entry["ci"] is None else " ({:.3f}-{:.3f})".format(*entry["ci"])
-    return f"{entry['value']:.3f}{interval}"
+    if entry["ci"] is None:
+        return _short(entry["value"])
+    low, high = map(_short, entry["ci"])
+    return f"{_short(entry['value'])} ({low}-{high})"
+
+
+def _short(value: float) -> str:
+    """Return three digits behind the point, without the zero before it."""
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
 
 
 def _patients(entry: Mapping[str, Any] | None) -> str:

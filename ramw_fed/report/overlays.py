@@ -39,8 +39,9 @@ def draw_overlay(image: Image, masks: Masks, truth: Masks | None = None, *, side
 def label(picture: Image, text: str) -> Image:
     """Return the picture with a line of text in its upper left corner."""
     labelled = picture.copy()
-    for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(labelled, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    cv2.rectangle(labelled, (0, 0), (width + 12, height + below + 10), (0, 0, 0), cv2.FILLED)
+    cv2.putText(labelled, text, (6, height + 5), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return labelled
 
 
