@@ -25,7 +25,7 @@ from ramw_fed.data.radiograph import SPLITS, Split
 from ramw_fed.data.ramw600 import read_ramw600
 from ramw_fed.errors import ConfigError, RunError
 from ramw_fed.federation.recorder import FolderRecorder
-from ramw_fed.manifest import PeakMemory
+from ramw_fed.manifest import Meter
 from ramw_fed.methods import get_method
 from ramw_fed.plan import Cost
 from ramw_fed.plan import plan as _plan
@@ -77,13 +77,14 @@ def run(
     folder = RunFolder.create(out, config, overwrite=overwrite, resume=resume)
     if (folder.path / "metrics.json").exists():
         return folder
-    with PeakMemory() as memory:
+    with Meter() as meter:
         _engine(config.engine)(config, FolderRecorder(folder, config, watch))
         if config.baselines:
             folder.write_json("baselines.json", _baselines(config, watch))
         draw_cases(folder, config, watch)
     manifest = folder.read_json("manifest.json")
-    folder.write_json("manifest.json", manifest | {"peak_rss_mb": round(memory.peak_mb, 1)})
+    spent = {"peak_rss_mb": round(meter.peak_mb, 1), "cpu_seconds": round(meter.cpu_s, 1)}
+    folder.write_json("manifest.json", manifest | spent)
     return folder
 
 

@@ -1,6 +1,5 @@
 """What a run was made with, and what it cost."""
 
-import os
 import platform
 import subprocess
 import threading
@@ -38,15 +37,20 @@ def git_commit() -> str | None:
     return answer.stdout.strip() or None
 
 
-class PeakMemory:
-    """Watches the memory of this process and its children while a block runs.
+class Meter:
+    """Watches memory and processor time of this process and its children while a block runs.
 
     Where the system tells (Linux), pages that processes share are counted once, by proportional set size: worker
-    processes share their imports. Asking walks every page of every process: not more often than each few seconds.
+    processes share their imports. Asking walks every page of every process: not more often than each few seconds. The
+    processor time of a child that ends is the one last seen.
+
+    Attributes:
+        peak_mb: Largest memory seen, of all processes together.
     """
 
     def __init__(self, every_s: float = 3.0) -> None:
         self.peak_mb = 0.0
+        self._cpu_s: dict[int, float] = {}
         self._every_s = every_s
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -60,37 +64,29 @@ class PeakMemory:
     ) -> None:
         self._done.set()
         self._thread.join()
+        self._look()
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time of all processes that were seen, in seconds since their starts."""
+        return sum(self._cpu_s.values())
 
     def _watch(self) -> None:
+        while not self._done.is_set():
+            self._look()
+            self._done.wait(self._every_s)
+
+    def _look(self) -> None:
         own = psutil.Process()
-        while True:
-            self.peak_mb = max(self.peak_mb, _memory_mb(own))
-            if self._done.wait(self._every_s):
-                return
-
-
-def _memory_mb(own: psutil.Process) -> float:
-    total = 0
-    for process in (own, *own.children(recursive=True)):
-        try:
-            full = process.memory_full_info()
+        total = 0
+        for process in (own, *own.children(recursive=True)):
+            try:
+                times, full = process.cpu_times(), process.memory_full_info()
+            except psutil.Error:  # it ended while we asked
+                continue
+            self._cpu_s[process.pid] = times.user + times.system
             total += getattr(full, "pss", full.rss)
-        except psutil.Error:  # it ended while we asked
-            continue
-    return total / 2**20
-
-
-def cpu_seconds() -> float:
-    """Return the processor time of this process and its children, running and ended."""
-    times = os.times()
-    total = times.user + times.system + times.children_user + times.children_system
-    for child in psutil.Process().children(recursive=True):
-        try:
-            spent = child.cpu_times()
-        except psutil.Error:
-            continue
-        total += spent.user + spent.system
-    return total
+        self.peak_mb = max(self.peak_mb, total / 2**20)
 
 
 def workers_of(rounds: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
