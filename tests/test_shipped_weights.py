@@ -1,0 +1,48 @@
+"""The weights that come with the package."""
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ramw_fed import api
+from ramw_fed.data.layout import BONES
+from ramw_fed.learning.weights_file import load_weights
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "ramw600"
+
+
+def test_the_shipped_weights_are_small_and_say_that_phantoms_taught_them() -> None:
+    with resources.as_file(resources.files("ramw_fed") / "weights" / "segmentation.safetensors") as path:
+        assert path.stat().st_size <= 4 * 2**20
+        _, card = load_weights(path)
+    assert card.description.kind == "phantom"
+    assert card.description.bones == BONES
+
+
+def test_without_a_run_the_shipped_weights_find_bones_and_score_no_erosion(phantom_cohort, tmp_path: Path) -> None:
+    image = phantom_cohort.radiographs[0]
+    found = api.predict([image.image], out=tmp_path, research=True)
+    assert sum(area > 0 for area in found.items[0].areas.values()) >= 12
+    assert not found.items[0].erosions
+    assert any("score no erosion" in remark for remark in found.remarks)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.exists(), reason="the real wrists are not part of this repository")
+def test_the_shipped_weights_find_the_bones_of_real_wrists(tmp_path: Path) -> None:
+    # Boxes drawn by eye; docs/phantom.md has the figures that were measured: .945 of the centroids in their box.
+    images = sorted((REAL / "JointLocationDetection" / "images").glob("*.bmp"))
+    boxes = json.loads((REAL / "boxes.json").read_text())
+    names = [bone.lower() for bone in BONES]
+    api.predict(images, out=tmp_path)
+    hits = []
+    for path in images:
+        masks = np.load(tmp_path / f"{path.stem}.npy") > 0
+        for bone, (x0, y0, x1, y1) in boxes[path.stem].items():
+            points = np.argwhere(masks[names.index(bone.lower())])
+            y, x = points.mean(axis=0) if len(points) else (-1, -1)
+            hits.append(x0 <= x <= x1 and y0 <= y <= y1)
+    assert np.mean(hits) > 0.93
