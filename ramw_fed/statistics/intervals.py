@@ -48,13 +48,18 @@ def patient_weights(patients: Sequence[Patient], *, seed: int, resamples: int = 
         block: Another block gives resamples independent of the first.
 
     Returns:
-        ``(resamples, patients)``; each center's weights sum to the number of its patients. The only patient of a
-        center keeps weight 1.
+        ``(resamples, patients)``; each center's weights sum to the number of its patients. Centers of one patient each
+        are drawn together, as one center (collapsed strata, Cochran 1977, 5A.12): alone they would not vary and feign
+        certainty. Where there is just one of them it keeps weight 1.
     """
     weights = np.ones((resamples, len(patients)))
     order = sorted(range(len(patients)), key=lambda index: patients[index])
-    for center in sorted({center for center, _ in patients}):
-        columns = [index for index in order if patients[index][0] == center]
+    sizes = Counter(center for center, _ in patients)
+    strata: dict[str, list[int]] = {}
+    for index in order:
+        center = patients[index][0]
+        strata.setdefault(center if sizes[center] > 1 else "", []).append(index)
+    for center, columns in sorted(strata.items()):
         count = len(columns)
         if count > 1:
             draws = _generator(seed, block, center).multinomial(count - 1, [1 / count] * count, size=resamples)
@@ -127,8 +132,10 @@ def interval_of_mean(estimates: Sequence[tuple[float, Interval, int]]) -> Interv
 
 
 def degrees_of_freedom(centers: Sequence[str]) -> int:
-    """Patients less one a center, at least 1; ``centers`` names each patient's."""
-    return max(1, sum(count - 1 for count in Counter(centers).values()))
+    """Patients less one a center, at least 1; ``centers`` names each patient's. Centers of one patient count as one."""
+    sizes = list(Counter(centers).values())
+    alone = sizes.count(1)
+    return max(1, sum(size - 1 for size in sizes) + max(0, alone - 1))
 
 
 def _percentile_interval(replicates: Values, resamples: int, freedom: int) -> Interval | None:

@@ -190,3 +190,19 @@ def test_intervals_cover_the_truth_in_95_of_100_studies(per_center, capsys):
         print(f"\ncoverage, {per_center} patients a center:", {name: n / studies for name, n in hits.items()})
     for name, count in hits.items():
         assert 0.92 <= count / studies <= 0.98, name
+
+
+def test_centers_of_one_patient_each_are_drawn_together_and_do_not_feign_certainty() -> None:
+    patients = [(center, "p") for center in "abcdef"] + [("big", name) for name in "uvwx"]
+    weights = patient_weights(patients, seed=3, resamples=500)
+    assert weights[:, :6].std() > 0
+    np.testing.assert_allclose(weights[:, :6].sum(axis=1), 6)
+    np.testing.assert_allclose(weights[:, 6:].sum(axis=1), 4)
+    lonely = patient_weights([("a", "p"), ("big", "u"), ("big", "v")], seed=3, resamples=50)
+    np.testing.assert_array_equal(lonely[:, 0], 1)
+
+
+def test_degrees_of_freedom_are_patients_less_one_a_stratum() -> None:
+    assert degrees_of_freedom(["a"] * 10 + ["b"] * 5) == 13
+    assert degrees_of_freedom(["a", "b", "c", "d", "e", "f"]) == 5  # six centers of one patient: one stratum of six
+    assert degrees_of_freedom(["a"]) == 1
