@@ -6,9 +6,11 @@ Every arm trains both tasks of the demo at six centers, validates each round and
 equal bytes. Arms take turns, each turn in a fresh process; the smallest of all turns counts, the spread is printed.
 "rounds" runs from the first order to train to the last measurement; what lies before and after it (starting workers,
 reading the radiographs, ending) is "fixed". Targets: inline with one worker at most 1.05 times the processor time of
-the plain loop; with two at most 0.6 times its wall time, which only free cores can show. "outside" is the processor time
-of the rounds that is not spent inside a center's own train, validate and measure: messages, checks, the mean. Beside
-"inside" of the same turn it tells more than two turns of a busy machine do.
+the plain loop; with two at most 0.6 times its wall time, which only free cores can show.
+
+"outside" is the processor time of the rounds that is not spent inside a center's own train, validate and measure:
+messages, checks, the mean. Beside "inside" of the same turn it tells more than two turns on a busy machine do. It
+grows with messages alone, so the ratios fall as radiographs and epochs of a round grow: --patients 168 is the demo.
 """
 
 import argparse
