@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from ramw_fed.config import PhantomConfig, RunConfig, read_overrides, read_toml, resolve
 from ramw_fed.errors import ConfigError, RamwFedError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cohorts = typer.Typer(no_args_is_help=True, help="Make, check and fetch cohorts of wrist radiographs.")
 app.add_typer(cohorts, name="cohort")
 
