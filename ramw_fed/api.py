@@ -24,6 +24,7 @@ from ramw_fed.data.phantom.writer import write_phantom as _write_phantom
 from ramw_fed.data.radiograph import SPLITS, Split
 from ramw_fed.data.ramw600 import read_ramw600
 from ramw_fed.errors import ConfigError, RunError
+from ramw_fed.federation.opening import simulated_centers
 from ramw_fed.federation.recorder import FolderRecorder
 from ramw_fed.manifest import Meter
 from ramw_fed.methods import get_method
@@ -74,17 +75,18 @@ def run(
         RamwFedError: A knob, a file, a center or the folder does not allow it; the message says what to do.
     """
     config = replace(_placed(config, watch), out=str(out.resolve()))
+    simulated_centers(config)  # refuses before a folder is made
     folder = RunFolder.create(out, config, overwrite=overwrite, resume=resume)
-    if (folder.path / "metrics.json").exists():
-        return folder
     with Meter() as meter:
-        _engine(config.engine)(config, FolderRecorder(folder, config, watch))
-        if config.baselines:
+        if not (folder.path / "metrics.json").exists():
+            _engine(config.engine)(config, FolderRecorder(folder, config, watch))
+        if config.baselines and not (folder.path / "baselines.json").exists():
             folder.write_json("baselines.json", _baselines(config, watch))
-        draw_cases(folder, config, watch)
+        if not (folder.path / "overlays").exists():
+            draw_cases(folder, config, watch)
     manifest = folder.read_json("manifest.json")
     spent = {"peak_rss_mb": round(meter.peak_mb, 1), "cpu_seconds": round(meter.cpu_s, 1)}
-    folder.write_json("manifest.json", manifest | spent)
+    folder.write_json("manifest.json", spent | manifest)
     return folder
 
 

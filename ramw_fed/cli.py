@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from ramw_fed.config import PhantomConfig, RunConfig, read_overrides, read_toml, resolve
 from ramw_fed.errors import ConfigError, RamwFedError
+from ramw_fed.run_folder import write_atomically
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cohorts = typer.Typer(no_args_is_help=True, help="Make, check and fetch cohorts of wrist radiographs.")
@@ -79,7 +80,8 @@ def evaluate(
     with _progress() as watch:
         result = api.evaluate(run_folder, cohort, split=split, watch=watch)
     if out:
-        out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
     _print(result, api.overview_tables(result, split), as_json)
 
 

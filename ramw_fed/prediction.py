@@ -122,11 +122,12 @@ def predict(
     _check(images, side)
     bones = _load(run, "segmentation")
     joints, remarks = _erosion_model(run, research)
+    is_marked = joints is not None and joints.card.description.kind != "real"
     predictions = []
     for done, path in enumerate(images, start=1):
-        predictions.append(_predict(path, out, side, bones, joints, joints is not None and research))
+        predictions.append(_predict(path, out, side, bones, joints, is_marked))
         watch("images", done, len(images))
-    _write_tables(out, predictions, bones.card.description)
+    _write_tables(out, predictions, bones.card.description, WATERMARK if is_marked else "research only")
     return Predictions(predictions, remarks)
 
 
@@ -238,11 +239,12 @@ def _erosion_model(run: Path | None, research: bool) -> tuple[_Model | None, lis
     if research:
         return model, [WATERMARK]
     return None, [
-        "the run learned from synthetic images only, so it gives no erosion scores; --research prints them for study"
+        "the run learned from synthetic images only, so it gives no erosion scores; "
+        "--research writes them to scores.csv"
     ]
 
 
-def _write_tables(out: Path, predictions: Sequence[Prediction], description: Description) -> None:
+def _write_tables(out: Path, predictions: Sequence[Prediction], description: Description, remark: str) -> None:
     with (out / "bones.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "side", *description.bones])
@@ -255,7 +257,7 @@ def _write_tables(out: Path, predictions: Sequence[Prediction], description: Des
             writer.writerow(["image", "side", "joint", "probability", "remark"])
             for one in scored:
                 for joint, probability in one.erosions.items():
-                    writer.writerow([one.image, one.side, joint, f"{probability:.4f}", WATERMARK])
+                    writer.writerow([one.image, one.side, joint, f"{probability:.4f}", remark])
 
 
 def _check(images: Sequence[Path], side: str | None) -> None:

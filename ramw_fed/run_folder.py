@@ -164,7 +164,9 @@ class RunFolder:
             raise RunError(f"{self.path} cannot be resumed with another configuration: {lines}")
 
     def _clear(self) -> None:
-        strangers = {entry.name for entry in self.path.iterdir()} - _OWN - _OWN_FOLDERS
+        # A kill may have left a file half written.
+        names = {entry.name.removesuffix(".part") for entry in self.path.iterdir()}
+        strangers = names - _OWN - _OWN_FOLDERS
         if strangers:
             raise RunError(f"{self.path} holds more than a run ({', '.join(sorted(strangers)[:5])}): not overwritten")
         for entry in self.path.iterdir():

@@ -10,7 +10,7 @@ import pytest
 from ramw_fed import api
 from ramw_fed.config import RunConfig, resolve
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.errors import ConfigError, RunError
+from ramw_fed.errors import ConfigError, FederationError, RunError
 from ramw_fed.prediction import joint_boxes
 from ramw_fed.run_folder import RunFolder
 
@@ -166,3 +166,42 @@ def test_a_plan_counts_the_steps_and_takes_none_of_the_budget(config: RunConfig)
     # Six centers of 2 training patients; batches of 8 in one epoch of one round: at least one step a center.
     assert by_task["segmentation"].steps >= 6
     assert all(task.seconds_per_step > 0 for task in cost.tasks)
+
+
+def test_a_run_in_which_no_round_had_enough_updates_does_not_open_the_test_split(
+    phantom_root: Path, tmp_path: Path
+) -> None:
+    config = resolve({**TINY, "tasks": "erosion", "min-centers": 7, "cohort": str(phantom_root)})
+    with pytest.raises(FederationError, match="test split stays closed"):
+        api.run(config, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "test-opened.json").exists()
+
+
+def test_a_run_is_not_resumed_on_other_radiographs(finished: RunFolder, phantom_root: Path, tmp_path: Path) -> None:
+    killed = tmp_path / "run"
+    shutil.copytree(finished.path, killed)
+    (killed / "metrics.json").unlink()  # as a kill while measuring leaves it
+    other = tmp_path / "other"
+    shutil.copytree(phantom_root, other)
+    mask = next((other / "BoneSegmentation" / "masks" / "train").glob("*.npy"))
+    np.save(mask, np.roll(np.load(mask), 1, axis=1))
+    with pytest.raises(RunError, match="other radiographs"):
+        api.run(resolve({**TINY, "cohort": str(other)}), out=killed, resume=True)
+
+
+def test_what_a_kill_after_the_metrics_left_out_is_made_on_resuming(
+    config: RunConfig, finished: RunFolder, tmp_path: Path
+) -> None:
+    killed = tmp_path / "run"
+    shutil.copytree(finished.path, killed)
+    (killed / "baselines.json").unlink()
+    shutil.rmtree(killed / "overlays")
+    resumed = api.run(config, out=killed, resume=True)
+    assert resumed.read_json("baselines.json") == finished.read_json("baselines.json")
+    assert any((killed / "overlays").iterdir())
+
+
+def test_a_refused_configuration_leaves_no_folder_behind(config: RunConfig, phantom_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="centers names XX"):
+        api.run(resolve({**TINY, "centers": "XX", "cohort": str(phantom_root)}), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

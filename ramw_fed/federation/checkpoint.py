@@ -36,9 +36,10 @@ class TaskState:
 
 @dataclass(kw_only=True)
 class State:
-    """Where a federation stands after ``round`` complete rounds."""
+    """Where a federation stands after ``round`` complete rounds, over the radiographs of hash ``cohort``."""
 
     round: int = 0
+    cohort: str = ""
     tasks: dict[str, TaskState] = field(default_factory=dict)
 
 
@@ -91,7 +92,10 @@ def _packet(state: State, deciding: Mapping[str, Any]) -> Packet:
     for name, task in state.tasks.items():
         tensors |= {f"{name}/weights/{key}": tensor for key, tensor in task.weights.items()}
         tensors |= {f"{name}/best/{key}": tensor for key, tensor in task.best.items()}
-    return Packet(header={"round": state.round, "tasks": tasks, "deciding": dict(deciding)}, tensors=tensors)
+    return Packet(
+        header={"round": state.round, "cohort": state.cohort, "tasks": tasks, "deciding": dict(deciding)},
+        tensors=tensors,
+    )
 
 
 def _state(packet: Packet) -> State:
@@ -101,7 +105,7 @@ def _state(packet: Packet) -> State:
         )
         for name, facts in packet.header["tasks"].items()
     }
-    return State(round=packet.header["round"], tasks=tasks)
+    return State(round=packet.header["round"], cohort=packet.header["cohort"], tasks=tasks)
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

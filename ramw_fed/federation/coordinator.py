@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ramw_fed.center import initial_weights
 from ramw_fed.config import RunConfig
-from ramw_fed.errors import ConfigError, FederationError
+from ramw_fed.errors import ConfigError, FederationError, RunError
 from ramw_fed.federation.checkpoint import State
 from ramw_fed.federation.enrolment import Roll, call_roll
 from ramw_fed.federation.opening import run_tasks
@@ -76,7 +76,16 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     roll = call_roll(grid, config, [task.name for task in tasks])
     state = recorder.resume() or start_state({task.name: starting_weights(task, roll, config) for task in tasks})
     strategy = RamwStrategy(config, get_method(config.method), tasks, roll, state, recorder)
+    if state.cohort not in ("", roll.cohort):
+        raise RunError("the run to resume was on other radiographs: give the cohort that it began with, or start anew")
+    state.cohort = roll.cohort
     strategy.federate(grid)
+    untrained = [name for name, task in sorted(state.tasks.items()) if not task.best_round]
+    if untrained:
+        raise FederationError(
+            f"{', '.join(untrained)} had no round with min-centers = {config.min_centers} valid updates: nothing was "
+            "learned and the test split stays closed; rounds.jsonl names each refused update"
+        )
     chosen = {name: in_precision(task.best, config.precision) for name, task in sorted(state.tasks.items())}
     recorder.open_test({name: hash_weights(weights) for name, weights in chosen.items()})
     measured = strategy.measure(grid, chosen, "test")

@@ -5,6 +5,7 @@ order of (task, center), so that nobody's speed matters to the result.
 """
 
 import hashlib
+import math
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -299,7 +300,8 @@ def cosine(start: Weights, end: Weights, mean: Weights, names: Sequence[str]) ->
         product += float(change @ together)
         own += float(change @ change)
         shared += float(together @ together)
-    return product / (own * shared) ** 0.5 if own * shared > 0 else 0.0
+    length = (own * shared) ** 0.5
+    return product / length if 0 < length < float("inf") and math.isfinite(product) else 0.0
 
 
 def hash_weights(weights: Weights) -> str:

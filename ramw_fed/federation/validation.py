@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
 from flwr.app import Message
 from torch import Tensor
@@ -194,12 +193,13 @@ def update_norm(start: Mapping[str, Tensor], update: Update, names: Iterable[str
 def too_long(norms: Mapping[str, float], max_ratio: float) -> dict[str, str]:
     """Return center to reason for updates longer than ``max_ratio`` times the centers' median.
 
-    The median is over updates that moved at all: a center that has nothing to learn makes nobody else an outlier.
+    The median is over updates that moved at all: a center that has nothing to learn makes nobody else an outlier. Of an
+    even number it is the lower of the middle two, else one of two centers could never be refused.
     """
     moved = [norm for norm in norms.values() if norm > 0]
     if not moved:
         return {}
-    limit = max_ratio * float(np.median(moved))
+    limit = max_ratio * sorted(moved)[(len(moved) - 1) // 2]
     return {
         center: f"the update is {norm:.3g} long, over max-norm-ratio x the centers' median = {limit:.3g}"
         for center, norm in norms.items()

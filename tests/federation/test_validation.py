@@ -274,3 +274,8 @@ def test_two_nodes_of_one_name_are_refused(toy: Toy, memory: Any) -> None:
     config = replace(toy("five"), centers=("BTXRD",))
     with InlineGrid(2, Twins()) as grid, pytest.raises(FederationError, match="BTXRD enrolled from two nodes"):
         server_app(config, memory)(grid, grid.context(0))
+
+
+def test_of_two_centers_the_one_that_runs_away_is_refused() -> None:
+    assert set(validation.too_long({"a": 1e20, "b": 1.0}, 100)) == {"a"}
+    assert validation.too_long({"a": 90.0, "b": 1.0}, 100) == {}
