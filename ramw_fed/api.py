@@ -9,7 +9,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from ramw_fed.baselines import list_baselines, measure_baseline
@@ -36,6 +35,7 @@ from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks import get_task
+from ramw_fed.tasks.task import join_tables
 
 
 def load_cohort(root: Path, *, split: str = "official") -> Cohort:
@@ -104,8 +104,8 @@ def evaluate(
         ``{task: {split: scopes}}`` as in ``metrics.json``.
 
     Raises:
-        RunError: There is no finished run.
-        ConfigError: There is no such split, or the cohort has other bones or joints.
+        RunError: There is no finished run, or the cohort has other bones or joints than its models.
+        ConfigError: There is no such split.
     """
     if split not in SPLITS:
         raise ConfigError(f"split is {split!r}; one of {', '.join(SPLITS)} is wanted")
@@ -185,7 +185,7 @@ def _evaluate(
     for done, center in enumerate(cohort.centers, start=1):
         measured.append(Center(center, cohort, config, get_method(config.method)).measure(task, weights, split))
         watch(f"{name}: centers", done, len(cohort.centers))
-    table = {key: np.concatenate([part[key] for part in measured]) for key in measured[0]}
+    table = join_tables(measured)
     return task.summarize(table, cohort.description, training, config.resamples, config.seed, centers=cohort.centers)
 
 

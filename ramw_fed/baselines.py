@@ -23,7 +23,7 @@ from ramw_fed.rounds import federate
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.erosion import ErosionExamples
 from ramw_fed.tasks.segmentation import SegmentationExamples, tabulate
-from ramw_fed.tasks.task import Table, Task
+from ramw_fed.tasks.task import Table, Task, join_tables
 
 Thumbnails = NDArray[np.float64]
 _THUMBNAIL = 32
@@ -87,7 +87,7 @@ def train_alone(name: str, task: Task, cohort: Cohort, config: RunConfig) -> Tab
     start = initial_weights(task, cohort.description, alone)
     weights = federate([center], FEDAVG, task, start, config.training(task.name).num_rounds)
     tables = [Center(other, cohort, alone, FEDAVG).measure(task, weights, "test") for other in cohort.centers]
-    return {key: np.concatenate([table[key] for table in tables]) for key in tables[0]}
+    return join_tables(tables)
 
 
 def nearest_template(cohort: Cohort, config: RunConfig) -> Table:

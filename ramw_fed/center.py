@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ramw_fed.config import RunConfig
 from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.radiograph import Split
+from ramw_fed.learning.corrections import squared_drift
 from ramw_fed.learning.training import pick_device, train_round
 from ramw_fed.methods.method import Method, Weights
 from ramw_fed.seeding import derive_seed
@@ -95,7 +96,8 @@ class Center:
         config = self.config.training(task.name)
         network = self._load(task, weights)
         examples = self._read(task, "train")
-        params = [param for param in network.parameters() if param.requires_grad]
+        named = {name: param for name, param in network.named_parameters() if param.requires_grad}
+        names, params = list(named), list(named.values())
         log = train_round(
             network,
             examples,
@@ -113,7 +115,7 @@ class Center:
             examples=len(examples),
             steps=log.steps,
             loss=log.loss,
-            squared_drift=_squared_distance(ends, weights, dict(network.named_parameters())),
+            squared_drift=squared_drift(params, [weights[name].to(self.device) for name in names]),
             seconds=time.perf_counter() - started,
             worker=os.getpid(),
         )
@@ -144,7 +146,3 @@ class Center:
         network = self._networks[task.name]
         network.load_state_dict(dict(weights))
         return network
-
-
-def _squared_distance(ends: Weights, starts: Weights, params: dict[str, nn.Parameter]) -> float:
-    return float(sum((ends[name].double() - starts[name].double()).square().sum() for name in params))

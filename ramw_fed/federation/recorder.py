@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ramw_fed.config import RunConfig
 from ramw_fed.errors import ConfigError
 from ramw_fed.federation.checkpoint import State, load_checkpoint, save_checkpoint
@@ -17,7 +15,7 @@ from ramw_fed.learning.weights_file import Card
 from ramw_fed.manifest import VERSION, git_commit, summarize_seconds, versions, workers_of
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.run_folder import RunFolder
-from ramw_fed.tasks.task import Table
+from ramw_fed.tasks.task import Table, join_tables
 
 
 class FolderRecorder:
@@ -117,8 +115,7 @@ def _scopes(name: str, measured: Measured, outcome: Outcome, config: RunConfig) 
 
 def join(tables: Mapping[str, Table]) -> dict[str, Any]:
     """Return one table of all centers', in the order of their names."""
-    ordered = [tables[center] for center in sorted(tables)]
-    return {name: np.concatenate([np.asarray(table[name]) for table in ordered]) for name in ordered[0]}
+    return join_tables([tables[center] for center in sorted(tables)])
 
 
 def from_summaries(centers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -207,11 +207,6 @@ def read_ticket(message: Message) -> Ticket:
         raise UpdateError("the answer does not say to which question it belongs") from error
 
 
-def answer_bytes(message: Message) -> int:
-    """Return the size of an answer's packet; 0 for an error."""
-    return len(_read_blob(message.content, _ANSWER)) if message.has_content() else 0
-
-
 def read_registration(message: Message) -> Registration:
     """Return a center's answer to an enrolment.
 

@@ -1,9 +1,10 @@
 """What a model learns, as data: adding a task is adding a file with one of these."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -19,6 +20,11 @@ Sums = Mapping[str, float]
 
 Table = Mapping[str, NDArray[Any]]
 """Columns of equal length: what a task measured, a row a radiograph or a joint."""
+
+
+def join_tables(tables: Sequence[Table]) -> dict[str, NDArray[Any]]:
+    """Return one table of the rows of all, in the order given; at least one, all with the same columns."""
+    return {name: np.concatenate([np.asarray(table[name]) for table in tables]) for name in tables[0]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,4 +65,4 @@ class Task:
         return cohort.keep(radiograph for radiograph in cohort.radiographs if has(radiograph))
 
 
-__all__ = ["Examples", "Loss", "Sums", "Table", "Task", "TrainingConfig"]
+__all__ = ["Examples", "Loss", "Sums", "Table", "Task", "TrainingConfig", "join_tables"]
