@@ -30,7 +30,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before numpy reads it
 import torch
 
 from ramw_fed.center import Center, initial_weights
-from ramw_fed.config import PhantomConfig, RunConfig, read_toml, resolve
+from ramw_fed.config import PhantomConfig, RunConfig
+from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.data.phantom.writer import write_phantom
 from ramw_fed.data.ramw600 import read_ramw600
 from ramw_fed.federation.checkpoint import State

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ramw_fed.config import PhantomConfig, RunConfig, read_overrides, read_toml, resolve
+from ramw_fed.config import PhantomConfig, RunConfig
+from ramw_fed.config_sources import read_overrides, read_toml, resolve
 from ramw_fed.errors import ConfigError, RamwFedError
 from ramw_fed.run_folder import write_atomically
 

@@ -23,8 +23,10 @@ import numpy as np
 import tomli_w
 from torch import Tensor
 
-from ramw_fed.config import RunConfig, flatten, read_toml, resolve
+from ramw_fed.config import RunConfig
+from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.errors import RunError
+from ramw_fed.knobs import flatten
 from ramw_fed.learning.weights_file import Card, load_weights, save_weights
 from ramw_fed.tasks.task import Table
 

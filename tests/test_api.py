@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ramw_fed import api
-from ramw_fed.config import RunConfig, resolve
+from ramw_fed.config import RunConfig
+from ramw_fed.config_sources import resolve
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.errors import ConfigError, FederationError, RunError
 from ramw_fed.prediction import joint_boxes

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ramw_fed.center import Center, initial_weights
-from ramw_fed.config import RunConfig, resolve
+from ramw_fed.config import RunConfig
+from ramw_fed.config_sources import resolve
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.methods import get_method
 from ramw_fed.rounds import federate

@@ -4,8 +4,10 @@ import math
 
 import pytest
 
-from ramw_fed.config import RunConfig, nest, read_overrides, read_toml, resolve
+from ramw_fed.config import RunConfig
+from ramw_fed.config_sources import read_overrides, read_toml, resolve
 from ramw_fed.errors import ConfigError
+from ramw_fed.knobs import nest
 
 
 @pytest.mark.parametrize("mu", [math.nan, math.inf, -0.1, True, "0.1"])
@@ -51,6 +53,19 @@ def test_the_method_may_be_changed_alone_and_drops_the_files_knobs_of_the_other_
 def test_a_knob_that_the_method_does_not_read_is_refused() -> None:
     with pytest.raises(ConfigError, match="proximal-mu does nothing under method 'fedavg'"):
         resolve({}, {"method": "fedavg", "proximal-mu": 0.3})
+
+
+def test_a_knob_of_a_loss_that_is_not_taken_is_refused_and_has_its_default_under_its_own() -> None:
+    with pytest.raises(ConfigError, match=r"erosion\.focal-gamma does nothing under loss 'weighted'.*take focal"):
+        resolve({"erosion": {"loss": "weighted", "focal-gamma": 1.0}})
+    erosion = resolve({"erosion": {"loss": "weighted"}}).erosion
+    assert (erosion.positive_weight, erosion.focal_gamma) == (6.0, None)
+
+
+def test_a_loss_may_be_changed_alone_and_drops_the_files_knobs_of_the_other_loss() -> None:
+    file = {"erosion": {"loss": "weighted", "positive-weight": 3.0}}
+    erosion = resolve(file, {"erosion.loss": "focal"}).erosion
+    assert (erosion.positive_weight, erosion.focal_gamma) == (None, 2.0)
 
 
 def test_the_flat_form_that_travels_in_messages_gives_the_same_configuration_back() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ramw_fed import api
 from ramw_fed.baselines import TRIVIAL, Baseline, measure_baseline
-from ramw_fed.config import read_toml, resolve
+from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow

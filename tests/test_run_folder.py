@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ramw_fed.config import resolve
+from ramw_fed.config_sources import resolve
 from ramw_fed.data.layout import RAMW600
 from ramw_fed.errors import RunError
 from ramw_fed.learning.weights_file import Card, load_weights, save_weights

@@ -13,7 +13,8 @@ from flwr.serverapp import Grid, ServerApp
 from numpy.typing import NDArray
 
 from ramw_fed.center import Center
-from ramw_fed.config import RunConfig, nest, resolve
+from ramw_fed.config import RunConfig
+from ramw_fed.config_sources import read_declared
 from ramw_fed.errors import CohortError, ConfigError, RamwFedError
 from ramw_fed.federation import records
 from ramw_fed.federation.coordinator import Recorder, coordinate
@@ -40,17 +41,10 @@ def server_app(config: RunConfig | None = None, recorder: Recorder | None = None
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        resolved = config or read_run_config(context.run_config)
-        coordinate(grid, resolved, recorder or FolderRecorder.at(resolved))
+        resolved = config or read_declared(context.run_config)
+        coordinate(grid, resolved, recorder or FolderRecorder.at(resolved, engine="flwr run"))
 
     return app
-
-
-def read_run_config(run_config: Mapping[str, bool | float | int | str]) -> RunConfig:
-    """Read Flower's run-config, which declares every knob: those of methods that the run does not take are dropped."""
-    tree = nest(run_config)
-    method = {"method": tree.pop("method")} if "method" in tree else {}
-    return resolve(tree, method)
 
 
 def client_app() -> ClientApp:

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ramw_fed.config import flatten
 from ramw_fed.errors import RunError, UpdateError
 from ramw_fed.federation.packets import Packet, pack, unpack
+from ramw_fed.knobs import flatten
 
 _NAME = "round-{:05d}.safetensors"
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ramw_fed.center import Center
-from ramw_fed.config import Knobs, RunConfig, knob, nest, read_toml, resolve
+from ramw_fed.config import RunConfig
+from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.ramw600 import read_ramw600
 from ramw_fed.errors import CohortError, ConfigError
+from ramw_fed.knobs import Knobs, knob, nest
 from ramw_fed.methods import get_method
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.task import Task

@@ -21,23 +21,28 @@ from ramw_fed.tasks.task import Table, join_tables
 class FolderRecorder:
     """Writes rounds and checkpoints as they come, then weights, predictions, metrics and manifest."""
 
-    def __init__(self, folder: RunFolder, config: RunConfig, watch: Watch = nobody) -> None:
+    def __init__(self, folder: RunFolder, config: RunConfig, watch: Watch = nobody, *, engine: str = "") -> None:
         self.folder = folder
         self.config = config
         self.watch = watch
+        self.engine = engine or config.engine
         self.outcome: Outcome | None = None
         self._started = time.monotonic()
 
     @classmethod
-    def at(cls, config: RunConfig) -> "FolderRecorder":
+    def at(cls, config: RunConfig, *, engine: str = "") -> "FolderRecorder":
         """Open the run folder that the configuration names, to begin a run or to go on with it.
+
+        Args:
+            config: The run.
+            engine: What carries its messages, for the manifest; empty for what the configuration says.
 
         Raises:
             ConfigError: ``out`` is no absolute path.
         """
         if not Path(config.out).is_absolute():
             raise ConfigError(f"out is {config.out!r}; the coordinator runs elsewhere, so an absolute path is wanted")
-        return cls(RunFolder.create(Path(config.out), config, resume=True), config)
+        return cls(RunFolder.create(Path(config.out), config, resume=True), config, engine=engine)
 
     def resume(self) -> State | None:
         """Return the last complete round's state, or None; drops what was logged after it."""
@@ -81,7 +86,7 @@ class FolderRecorder:
             "versions": versions(),
             "git_commit": git_commit(),
             "cohort": {"sha256": outcome.roll.cohort, "kind": outcome.roll.description.kind},
-            "engine": self.config.engine,
+            "engine": self.engine,
             "seed": self.config.seed,
             "device": self.config.device,
             "centers": {task: sorted(enrolled) for task, enrolled in outcome.roll.enrolments.items()},

@@ -15,11 +15,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 from torch import Tensor
 
 from ramw_fed.center import Enrolment, Update
-from ramw_fed.config import RunConfig, nest, resolve
+from ramw_fed.config import RunConfig
+from ramw_fed.config_sources import resolve
 from ramw_fed.data.cohort import Description
 from ramw_fed.data.radiograph import Split
 from ramw_fed.errors import UpdateError
 from ramw_fed.federation.packets import Packet, Shape, is_number, pack, pack_columns, unpack, unpack_columns
+from ramw_fed.knobs import nest
 from ramw_fed.tasks.task import Sums, Table
 
 Purpose = Literal["enrol", "train", "validate", "measure"]

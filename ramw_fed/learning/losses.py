@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ramw_fed.config import ErosionConfig
 from ramw_fed.errors import ConfigError
+from ramw_fed.knobs import required
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits, targets) -> scalar."""
@@ -63,10 +64,11 @@ def logit_adjusted(counts: ClassCounts, _config: ErosionConfig) -> Loss:
 
 def weighted(_counts: ClassCounts, config: ErosionConfig) -> Loss:
     """Cross-entropy with weights [1, ``positive-weight``], divided by their sum as torch and the benchmark do."""
+    positive_weight = required(config.positive_weight, "erosion.positive-weight")
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         targets = targets.to(logits.dtype)
-        weights = torch.where(targets > 0, config.positive_weight, 1.0)
+        weights = torch.where(targets > 0, positive_weight, 1.0)
         values = functional.binary_cross_entropy_with_logits(logits.flatten(), targets, reduction="none")
         return (weights * values).sum() / weights.sum()
 
@@ -75,11 +77,12 @@ def weighted(_counts: ClassCounts, config: ErosionConfig) -> Loss:
 
 def focal(_counts: ClassCounts, config: ErosionConfig) -> Loss:
     r""":math:`-(1 - p)^\gamma \log p` of the true class. Lin et al. 2017, eq. 4, https://arxiv.org/abs/1708.02002."""
+    gamma = required(config.focal_gamma, "erosion.focal-gamma")
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         targets = targets.to(logits.dtype)
         values = functional.binary_cross_entropy_with_logits(logits.flatten(), targets, reduction="none")
-        return ((1 - torch.exp(-values)).clamp(min=1e-8) ** config.focal_gamma * values).mean()
+        return ((1 - torch.exp(-values)).clamp(min=1e-8) ** gamma * values).mean()
 
     return loss
 

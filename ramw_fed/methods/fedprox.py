@@ -7,15 +7,13 @@ so that it means the same where gradients are rebuilt, as under differential pri
 from torch import nn
 
 from ramw_fed.config import RunConfig
-from ramw_fed.errors import ConfigError
+from ramw_fed.knobs import required
 from ramw_fed.learning.corrections import Correction, proximal
 from ramw_fed.methods.method import Method
 
 
 def _correction(params: list[nn.Parameter], config: RunConfig) -> Correction | None:
-    if config.proximal_mu is None:
-        raise ConfigError("fedprox wants proximal-mu, a finite number of at least 0; none is set")
-    return proximal(params, config.proximal_mu)
+    return proximal(params, required(config.proximal_mu, "proximal-mu"))
 
 
 FEDPROX = Method(name="fedprox", correction=_correction)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ramw_fed.config import PhantomConfig, RunConfig, resolve
+from ramw_fed.config import PhantomConfig, RunConfig
+from ramw_fed.config_sources import resolve
 from ramw_fed.data.phantom.writer import write_phantom
 from ramw_fed.federation.checkpoint import State
 from ramw_fed.federation.coordinator import Outcome

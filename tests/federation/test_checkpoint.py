@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ramw_fed.config import RunConfig, resolve
+from ramw_fed.config import RunConfig
+from ramw_fed.config_sources import resolve
 from ramw_fed.errors import RunError
 from ramw_fed.federation.checkpoint import State, TaskState, load_checkpoint, save_checkpoint
 

@@ -18,7 +18,8 @@ import psutil
 import pytest
 from flwr.app import Context, Message
 
-from ramw_fed.config import PhantomConfig, RunConfig, nest, resolve
+from ramw_fed.config import PhantomConfig, RunConfig
+from ramw_fed.config_sources import resolve
 from ramw_fed.data import layout
 from ramw_fed.data.phantom.writer import write_phantom
 from ramw_fed.data.ramw600 import read_ramw600
@@ -27,6 +28,7 @@ from ramw_fed.federation.apps import server_app
 from ramw_fed.federation.inline import InlineGrid, InProcess, run_inline
 from ramw_fed.federation.opening import CenterFile
 from ramw_fed.federation.recorder import FolderRecorder
+from ramw_fed.knobs import nest
 from ramw_fed.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]

@@ -15,9 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
-from ramw_fed.config import RunConfig, flatten
+from ramw_fed.config import RunConfig
+from ramw_fed.config_sources import declaration, read_declared
+from ramw_fed.errors import ConfigError
 from ramw_fed.federation.inline import run_inline
 from ramw_fed.federation.recorder import FolderRecorder
+from ramw_fed.knobs import flatten, nest
 
 ROOT = Path(__file__).parents[2]
 FLWR = Path(sys.executable).parent / "flwr"
@@ -43,18 +46,30 @@ def as_tables(tree: dict[str, Any]) -> str:
 
 
 def test_the_run_config_of_flower_is_every_knob_at_its_default() -> None:
-    assert declared() == RunConfig().flat(), f"paste into pyproject.toml:\n\n{as_tables(RunConfig().tree())}"
+    assert declared() == declaration(), f"paste into pyproject.toml:\n\n{as_tables(nest(declaration()))}"
+
+
+def test_how_the_command_itself_goes_about_a_run_is_no_knob_of_flowers() -> None:
+    assert not {"engine", "workers", "baselines"} & set(declared())
 
 
 def test_every_declared_value_is_of_a_kind_that_flower_takes() -> None:
     assert {type(value) for value in declared().values()} <= {bool, int, float, str}
 
 
-def test_knobs_of_a_method_that_is_not_taken_are_dropped() -> None:
-    from ramw_fed.federation.apps import read_run_config
+def test_a_declared_knob_that_nobody_set_is_no_knob_of_a_choice_that_is_not_made() -> None:
+    fedavg = read_declared({**declared(), "method": "fedavg"})
+    assert fedavg.proximal_mu is None
+    assert fedavg == replace(RunConfig(), method="fedavg", proximal_mu=None)
+    assert read_declared({**declared(), "proximal-mu": 1}).proximal_mu == 1.0
+    assert read_declared({**declared(), "erosion.loss": "focal"}).erosion.focal_gamma == 2.0
 
-    assert read_run_config({**declared(), "method": "fedavg"}).proximal_mu is None
-    assert read_run_config({**declared(), "proximal-mu": 1}).proximal_mu == 1.0
+
+def test_a_declared_knob_that_would_do_nothing_is_refused_once_it_is_set() -> None:
+    with pytest.raises(ConfigError, match="proximal-mu does nothing under method 'fedavg'"):
+        read_declared({**declared(), "method": "fedavg", "proximal-mu": 0.3})
+    with pytest.raises(ConfigError, match=r"erosion\.positive-weight does nothing under loss 'logit-adjustment'"):
+        read_declared({**declared(), "erosion.positive-weight": 3.0})
 
 
 def test_the_bundle_holds_the_two_apps_and_nothing_else(tmp_path: Path) -> None:
@@ -105,6 +120,7 @@ def test_flwr_run_writes_the_run_folder_with_the_bytes_of_inline(root: Path, tmp
     finally:
         _stop_all_of(home)
     assert (tmp_path / "run" / "metrics.json").exists(), done.stdout[-4000:] + done.stderr[-4000:]
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["engine"] == "flwr run"
     config = read_config(tmp_path / "run")
     run_inline(config, FolderRecorder.at(replace(config, out=str(tmp_path / "inline"))))
     for name in ("metrics.json", "models/segmentation.safetensors", "models/erosion.safetensors"):

@@ -25,7 +25,7 @@ PROGRAM = """
 import json, os, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from ramw_fed.config import read_toml, resolve
+from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.federation.ray import run_ray
 from ramw_fed.federation.recorder import FolderRecorder
 if __name__ == "__main__":
