@@ -25,10 +25,12 @@ class Enrolment:
     Attributes:
         patients: Patients with a training example; the center's weight in every mean. 0: it takes no part.
         examples: Training examples (images or joints).
+        validation: Validation examples.
     """
 
     patients: int
     examples: int
+    validation: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +89,8 @@ class Center:
 
     def enrol(self, task: Task) -> Enrolment:
         """Return what the center has to train ``task``."""
-        examples = self._read(task, "train")
-        return Enrolment(patients=len(np.unique(examples.patients)), examples=len(examples))
+        examples, validation = self._read(task, "train"), self._read(task, "val")
+        return Enrolment(patients=len(np.unique(examples.patients)), examples=len(examples), validation=len(validation))
 
     def train(self, task: Task, weights: Weights, round_number: int) -> Update:
         """Train from ``weights`` for one round (counted from 1)."""

@@ -13,6 +13,7 @@ from ramw_fed.federation.opening import run_tasks
 from ramw_fed.federation.strategy import Measured
 from ramw_fed.learning.weights_file import Card
 from ramw_fed.manifest import VERSION, git_commit, summarize_seconds, versions, workers_of
+from ramw_fed.metrics.scopes import Scope, macro
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks.task import Table, join_tables
@@ -123,23 +124,8 @@ def join(tables: Mapping[str, Table]) -> dict[str, Any]:
     return join_tables([tables[center] for center in sorted(tables)])
 
 
-def from_summaries(centers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the scopes that can be had from the centers' own: macro as their mean, pooled not at all."""
+def from_summaries(centers: Mapping[str, Scope]) -> dict[str, Any]:
+    """Return the scopes that can be had from the centers' own: macro is made of them alone, pooled cannot be."""
     names = sorted({name for scope in centers.values() for name in scope if name != "by"})
-    return {
-        "centers": dict(centers),
-        "macro": {name: _mean([scope.get(name) for scope in centers.values()]) for name in names},
-        "pooled": {name: _withheld(0, "values of single radiographs stay at the centers") for name in names},
-    }
-
-
-def _mean(entries: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
-    known = [entry for entry in entries if entry and entry.get("value") is not None]
-    patients = sum(int(entry["n"]) for entry in known)
-    if not known:
-        return _withheld(patients, "no center could estimate it")
-    return {"value": sum(entry["value"] for entry in known) / len(known), "ci": None, "n": patients}
-
-
-def _withheld(patients: int, reason: str) -> dict[str, Any]:
-    return {"value": None, "ci": None, "n": patients, "reason": reason}
+    withheld = {"value": None, "ci": None, "n": 0, "reason": "values of single radiographs stay at the centers"}
+    return {"centers": dict(centers), "macro": macro(centers), "pooled": {name: dict(withheld) for name in names}}

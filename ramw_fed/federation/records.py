@@ -218,7 +218,7 @@ def read_registration(message: Message) -> Registration:
     header = unpack(_read_blob(message.content, _ANSWER), expected={}).header
     try:
         enrolments = {
-            str(task): Enrolment(patients=_count(raw["patients"]), examples=_count(raw["examples"]))
+            str(task): Enrolment(**{name: _count(raw[name], name) for name in ("patients", "examples", "validation")})
             for task, raw in header["enrolments"].items()
         }
         return Registration(

@@ -22,7 +22,7 @@ from ramw_fed.center import Enrolment, Update
 from ramw_fed.config import RunConfig
 from ramw_fed.data.radiograph import Split
 from ramw_fed.errors import FederationError
-from ramw_fed.federation import records, validation
+from ramw_fed.federation import measurements, records, validation
 from ramw_fed.federation.checkpoint import State, TaskState
 from ramw_fed.federation.enrolment import Roll
 from ramw_fed.federation.exchange import exchange
@@ -105,7 +105,13 @@ class RamwStrategy(Strategy):
         sifted = validation.sift(
             self._questions,
             replies,
-            lambda reply, question: validation.check_measurement(records.read_measurement(reply), question),
+            lambda reply, question: measurements.check_measurement(
+                records.read_measurement(reply),
+                question,
+                self.tasks[question.ticket.task],
+                self.roll.description,
+                self.config.training(question.ticket.task),
+            ),
         )
         return {task: _measured(sifted, task) for task in weights}
 
@@ -148,11 +154,13 @@ class RamwStrategy(Strategy):
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Add up the centers' sums and keep the weights of each task's best round."""
-        sifted = validation.sift(
-            self._questions,
-            replies,
-            lambda reply, question: validation.check_name(records.read_sums(reply), question),
-        )
+
+        def read(reply: Message, question: Question) -> Sums:
+            task = question.ticket.task
+            examples = self.roll.enrolments[task][question.center].validation
+            return measurements.check_sums(records.read_sums(reply), question, self.tasks[task], examples)
+
+        sifted = validation.sift(self._questions, replies, read)
         for task, record in self._records.items():
             record["rejections"] += _rejections(sifted, task)
             sums = add_sums({center: sums for (name, center), sums in sifted.answers.items() if name == task})

@@ -3,12 +3,13 @@
 In this order, and the first failure rejects it: known center (by its connection, never by what the answer says), the
 right question (run, purpose, task, round, base weights, nonce; each once), size, table of contents, names, sizes and
 types of tensors, facts, finite values, running variances, number of examples; last, over a round's updates, length.
+What was validated or measured has its own rules in ``measurements.py``.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from flwr.app import Message
@@ -18,7 +19,6 @@ from ramw_fed.center import Enrolment, Update
 from ramw_fed.errors import UpdateError
 from ramw_fed.federation.packets import Shape
 from ramw_fed.federation.records import Ticket, read_ticket, read_update, refusal_text
-from ramw_fed.tasks.task import Table
 
 T = TypeVar("T")
 
@@ -32,6 +32,7 @@ EXAMPLES = "E-UPDATE-EXAMPLES"
 NAME = "E-UPDATE-NAME"
 NORM = "E-UPDATE-NORM"
 MISSING = "E-UPDATE-MISSING"
+MEASURES = "E-UPDATE-MEASURES"
 CENTER = "E-CENTER"
 
 
@@ -144,7 +145,7 @@ def read_checked_update(
         update = read_update(message, expected)
     except UpdateError as error:
         raise coded(TENSORS, str(error)) from error
-    _refuse_other_name(update.center, question)
+    refuse_other_name(update.center, question)
     for name, tensor in sorted(update.weights.items()):
         if not _is_finite(tensor):
             raise coded(FINITE, f"{name!r} holds a value that is not finite")
@@ -163,23 +164,10 @@ def _is_finite(tensor: Tensor) -> bool:
     return not tensor.dtype.is_floating_point or bool(torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all())
 
 
-def _refuse_other_name(name: str, question: Question) -> None:
+def refuse_other_name(name: str, question: Question) -> None:
+    """Raise unless an answer bears the name of the center whose connection brought it."""
     if name != question.center:
         raise coded(NAME, f"the connection of {question.center!r} brought an answer in another name")
-
-
-def check_measurement(
-    answer: tuple[str, Table | None, Mapping[str, Any] | None], question: Question
-) -> tuple[Table | None, Mapping[str, Any] | None]:
-    """Return (table, summary), once the name is that of the connection."""
-    _refuse_other_name(answer[0], question)
-    return answer[1:]
-
-
-def check_name(answer: tuple[str, T], question: Question) -> T:
-    """Return the second of an answer (center, content), once the name is that of the connection."""
-    _refuse_other_name(answer[0], question)
-    return answer[1]
 
 
 def update_norm(start: Mapping[str, Tensor], update: Update, names: Iterable[str]) -> float:

@@ -15,6 +15,7 @@ from ramw_fed.metrics.classification import (
     classification_values,
 )
 from ramw_fed.metrics.estimate import Entry, Estimate, NotEstimable
+from ramw_fed.metrics.ranges import bounded
 from ramw_fed.metrics.rows import Rows, Values, Whole
 from ramw_fed.metrics.scopes import Scope, Tree, group_by_patient, tree
 from ramw_fed.statistics.intervals import RESAMPLES, bootstrap_intervals
@@ -121,7 +122,7 @@ def _entries(table: ErosionTable, threshold: float, seed: int, resamples: int) -
     contributes = np.tile(_may_have_interval(rows, values), (len(patients), 1))
     intervals = bootstrap_intervals(statistic, patients, contributes, seed=seed, resamples=resamples)
     return {
-        name: Estimate(value=values[name], interval=interval, n=len(patients)).as_dict()
+        name: Estimate(value=values[name], interval=bounded(interval, name), n=len(patients)).as_dict()
         for name, interval in zip(CLASSIFICATION_METRICS, intervals, strict=True)
     }
 

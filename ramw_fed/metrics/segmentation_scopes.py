@@ -7,6 +7,7 @@ import numpy as np
 
 from ramw_fed.errors import RamwFedError
 from ramw_fed.metrics.estimate import Entry, Estimate, NotEstimable
+from ramw_fed.metrics.ranges import bounded
 from ramw_fed.metrics.rows import Values, Whole, ratio
 from ramw_fed.metrics.scopes import Scope, Tree, group_by_patient, tree
 from ramw_fed.metrics.surface import SEGMENTATION_COUNTS, SEGMENTATION_METRICS
@@ -169,7 +170,9 @@ def _entries(
     intervals = bootstrap_intervals(statistic, patients, defined, seed=seed, resamples=resamples)
     return [
         Estimate(
-            value=_value(key, float(value), len(patients)), interval=interval, n=int(count) or len(patients)
+            value=_value(key, float(value), len(patients)),
+            interval=bounded(interval, key),
+            n=int(count) or len(patients),
         ).as_dict()
         for key, value, interval, count in zip(keys, point, intervals, defined.sum(axis=0), strict=True)
     ]

@@ -13,7 +13,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -36,6 +36,10 @@ class Interval:
     low: float
     high: float
     redrawn: int = 0
+
+    def within(self, least: float, most: float) -> "Interval":
+        """Return the part between the limits of the value itself: sums and reaches may step over them."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
 def patient_weights(patients: Sequence[Patient], *, seed: int, resamples: int = RESAMPLES, block: int = 0) -> Values:

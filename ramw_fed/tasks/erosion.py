@@ -19,7 +19,10 @@ from ramw_fed.learning.inference import predict, predict_images
 from ramw_fed.learning.losses import ClassCounts, Loss, erosion_loss
 from ramw_fed.learning.models import erosion_network
 from ramw_fed.metrics.erosion_scopes import ErosionTable, erosion_tree
-from ramw_fed.tasks.task import Sums, Table, Task
+from ramw_fed.tasks.task import TEXT, Column, Sums, Table, Task
+
+# A probability of 1e-7, where float32 cannot tell 1 - p from 1.
+_LARGEST_LOGIT = 16.0
 
 
 class ErosionExamples:
@@ -96,16 +99,26 @@ def score_crop(
 
 
 def validate(model: nn.Module, examples: Examples, _config: ErosionConfig, device: torch.device) -> Sums:
-    """Return log loss and count of each class, as sums over joints."""
+    """Return log loss and count of each class, as sums over joints; of clipped logits, so that no joint decides all."""
     sums = dict.fromkeys(("log_loss_eroded", "eroded", "log_loss_intact", "intact"), 0.0)
     for _, logits, targets in predict(model, examples, device):
         losses = functional.binary_cross_entropy_with_logits(
-            logits.flatten().double(), targets.double(), reduction="none"
+            logits.flatten().double().clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT), targets.double(), reduction="none"
         )
         for name, chosen in (("eroded", targets > 0), ("intact", targets == 0)):
             sums[name] += float(chosen.sum())
             sums[f"log_loss_{name}"] += float(losses[chosen].sum())
     return sums
+
+
+def is_plausible(sums: Sums, examples: int) -> bool:
+    """Whether the joints are those that were enrolled, and their log loss is one that clipped logits can have."""
+    if set(sums) != {"log_loss_eroded", "eroded", "log_loss_intact", "intact"} or min(sums.values()) < 0:
+        return False
+    # log(1 + e^x) is a little more than x.
+    worst = {name: (_LARGEST_LOGIT + 1e-6) * sums[name] for name in ("eroded", "intact")}
+    is_possible = all(sums[f"log_loss_{name}"] <= most for name, most in worst.items())
+    return is_possible and sums["eroded"] + sums["intact"] == examples
 
 
 def quality(sums: Sums) -> float:
@@ -133,6 +146,15 @@ def measure(model: nn.Module, cohort: Cohort, split: Split, config: ErosionConfi
         "joint": examples.joints,
         "probability": torch.cat([torch.zeros(0, dtype=torch.float64), *logits]).sigmoid().numpy(),
         "grade": examples.grades,
+    }
+
+
+def columns(description: Description) -> dict[str, Column]:
+    """Return what the columns of :func:`measure` hold."""
+    return {
+        **dict.fromkeys(("center", "patient", "name", "joint"), TEXT),
+        "probability": Column(least=0, most=1),
+        "grade": Column(least=0, most=description.max_grade, is_whole=True),
     }
 
 
@@ -177,4 +199,6 @@ EROSION = Task(
     quality=quality,
     measure=measure,
     summarize=summarize,
+    is_plausible=is_plausible,
+    columns=columns,
 )

@@ -19,9 +19,10 @@ from ramw_fed.learning.inference import predict, predict_images
 from ramw_fed.learning.losses import Loss, dice_bce
 from ramw_fed.learning.models import segmentation_network
 from ramw_fed.metrics.overlap import dice, overlap_pair_masks
+from ramw_fed.metrics.ranges import range_of
 from ramw_fed.metrics.segmentation_scopes import SegmentationTable, segmentation_tree
 from ramw_fed.metrics.surface import SEGMENTATION_COUNTS, SEGMENTATION_METRICS, segmentation_metrics
-from ramw_fed.tasks.task import Sums, Table, Task
+from ramw_fed.tasks.task import TEXT, Column, Sums, Table, Task
 
 MEASURES = (*SEGMENTATION_METRICS, *SEGMENTATION_COUNTS)
 Masks = NDArray[np.bool_]
@@ -83,6 +84,11 @@ def quality(sums: Sums) -> float:
     return sums["dsc"] / patients if patients else float("nan")
 
 
+def is_plausible(sums: Sums, examples: int) -> bool:
+    """Whether no patient has more than all of a Dice, and no more have one than there are radiographs."""
+    return set(sums) == {"dsc", "patients"} and 0 <= sums["dsc"] <= sums["patients"] <= examples
+
+
 def measure(model: nn.Module, cohort: Cohort, split: Split, config: SegmentationConfig, device: torch.device) -> Table:
     """Measure every radiograph of ``split`` at its own size.
 
@@ -99,6 +105,19 @@ def measure(model: nn.Module, cohort: Cohort, split: Split, config: Segmentation
                 yield _at_native_size(one.sigmoid(), radiographs[row], description, config)
 
     return tabulate(examples.cohort, predictions(), config)
+
+
+def columns(description: Description) -> dict[str, Column]:
+    """Return what the columns of :func:`measure` hold."""
+    widths = {"": len(description.bones), "overlap_": len(description.overlap_pairs)}
+    return {
+        **dict.fromkeys(("center", "patient", "name"), TEXT),
+        **{
+            prefix + name: Column(least=range_of(name)[0], most=range_of(name)[1], width=width)
+            for prefix, width in widths.items()
+            for name in MEASURES
+        },
+    }
 
 
 def tabulate(cohort: Cohort, pairs: Iterable[tuple[Masks, Masks]], config: SegmentationConfig) -> Table:
@@ -224,4 +243,6 @@ SEGMENTATION = Task(
     quality=quality,
     measure=measure,
     summarize=summarize,
+    is_plausible=is_plausible,
+    columns=columns,
 )

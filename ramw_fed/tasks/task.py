@@ -1,5 +1,6 @@
 """What a model learns, as data: adding a task is adding a file with one of these."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,43 @@ Table = Mapping[str, NDArray[Any]]
 """Columns of equal length: what a task measured, a row a radiograph or a joint."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """What a column of a task's table holds: texts, or numbers of a range, of which some may not be defined (NaN).
+
+    Attributes:
+        is_text: Texts, one a row; the rest is for numbers.
+        least: Smallest number.
+        most: Largest number.
+        is_whole: Integers, none of them undefined.
+        width: Numbers in a row; None for a single one.
+    """
+
+    is_text: bool = False
+    least: float = -math.inf
+    most: float = math.inf
+    is_whole: bool = False
+    width: int | None = None
+
+    def empty(self) -> NDArray[Any]:
+        """Return the column without a row."""
+        shape = (0,) if self.width is None else (0, self.width)
+        return np.zeros(shape, np.str_ if self.is_text else np.int64 if self.is_whole else np.float64)
+
+
+TEXT = Column(is_text=True)
+
+
+def any_sums(_sums: Sums, _examples: int) -> bool:
+    """Take any finite sums: nothing more is known of a user's own task."""
+    return True
+
+
+def any_columns(_description: Description) -> Mapping[str, Column]:
+    """Name no column: nothing is known of a user's own task."""
+    return {}
+
+
 def join_tables(tables: Sequence[Table]) -> dict[str, NDArray[Any]]:
     """Return one table of the rows of all, in the order given; at least one, all with the same columns."""
     return {name: np.concatenate([np.asarray(table[name]) for table in tables]) for name in tables[0]}
@@ -42,6 +80,8 @@ class Task:
         measure: ``(model, radiographs of a split, config, device) -> Table``, at the radiographs' own resolution.
         summarize: ``(table of any centers, description, config, resamples, seed, centers=()) -> scopes`` of
             ``metrics.json``: ``{"pooled": .., "macro": .., "centers": ..}``; ``centers`` are listed even without a row.
+        is_plausible: ``(sums of one center, its validation examples) -> bool``: whether they can be true.
+        columns: ``description -> columns`` of the table that ``measure`` returns; empty where any will do.
     """
 
     name: str
@@ -53,6 +93,8 @@ class Task:
     quality: Callable[[Sums], float]
     measure: Callable[[nn.Module, Cohort, Split, Any, torch.device], Table]
     summarize: Callable[..., dict[str, Any]]
+    is_plausible: Callable[[Sums, int], bool] = any_sums
+    columns: Callable[[Description], Mapping[str, Column]] = any_columns
 
     def of(self, cohort: Cohort, split: Split | None = None) -> Cohort:
         """Return the part of ``cohort`` that has this task's labels, in ``split`` where one is named."""
@@ -65,4 +107,4 @@ class Task:
         return cohort.keep(radiograph for radiograph in cohort.radiographs if has(radiograph))
 
 
-__all__ = ["Examples", "Loss", "Sums", "Table", "Task", "TrainingConfig", "join_tables"]
+__all__ = ["TEXT", "Column", "Examples", "Loss", "Sums", "Table", "Task", "TrainingConfig", "join_tables"]

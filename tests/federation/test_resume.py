@@ -164,7 +164,7 @@ def test_summaries_of_centers_make_macro_and_leave_pooled_unknown() -> None:
         "DHA": {"dsc": {"value": None, "ci": None, "n": 2, "reason": "too few"}, "by": {}},
     }
     scopes = from_summaries(centers)
-    assert scopes["macro"]["dsc"] == {"value": pytest.approx(0.6), "ci": None, "n": 14}
+    assert scopes["macro"]["dsc"] == {"value": pytest.approx(0.6), "ci": None, "n": 14, "left_out": 1}
     assert scopes["pooled"]["dsc"]["value"] is None
     assert "stay at the centers" in scopes["pooled"]["dsc"]["reason"]
     assert scopes["centers"] == centers

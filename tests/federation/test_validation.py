@@ -28,15 +28,15 @@ LIAR = "FA"
 class Tampering(InProcess):
     """Runs the real center app and changes the updates of one center on their way."""
 
-    def __init__(self, tamper: Tamper, rounds: range) -> None:
+    def __init__(self, tamper: Tamper, rounds: range, kind: str) -> None:
         super().__init__()
-        self.tamper, self.rounds = tamper, rounds
+        self.tamper, self.rounds, self.kind = tamper, rounds, kind
 
     def results(self, timeout_s: float) -> list[tuple[Message, Context]]:
         changed = []
         for reply, context in super().results(timeout_s):
             partition = context.node_config["partition-id"]
-            is_hit = CENTERS[int(partition)] == LIAR and reply.metadata.message_type == "train"
+            is_hit = CENTERS[int(partition)] == LIAR and reply.metadata.message_type == self.kind
             if is_hit and ticket(reply)["round"] in self.rounds:
                 changed += [(one, context) for one in self.tamper(reply)]
             else:
@@ -49,8 +49,8 @@ def ticket(reply: Message) -> dict[str, Any]:
     return read
 
 
-def run(config: RunConfig, memory: Any, tamper: Tamper, rounds: range = range(1, 2)) -> Any:
-    with InlineGrid(len(CENTERS), Tampering(tamper, rounds)) as grid:
+def run(config: RunConfig, memory: Any, tamper: Tamper, rounds: range = range(1, 2), kind: str = "train") -> Any:
+    with InlineGrid(len(CENTERS), Tampering(tamper, rounds, kind)) as grid:
         server_app(config, memory)(grid, grid.context(0))
     return memory
 
@@ -142,6 +142,51 @@ def test_a_bad_answer_is_refused_by_name_and_the_others_are_averaged(case: str, 
     # Minima 0, 1, 3, 4 of those that are left, half way from .3, equal weights.
     assert memory.final("five")["w"].item() == pytest.approx(0.3 + 0.5 * (2.0 - 0.3))
     assert record["aggregated"] is True
+
+
+SUMS: dict[str, Tamper] = {
+    "more patients than were enrolled": say(sums={"loss": 0.1, "patients": 1e12}),
+    "a sum that cannot be": say(sums={"loss": -5.0, "patients": 2.0}),
+    "no sums of enrolled patients": say(sums={}),
+    "a sum that is nan": say(sums={"loss": float("nan"), "patients": 2.0}),
+    "a sum that is text": say(sums={"loss": "low", "patients": 2.0}),
+    "another name": say(center="HU"),
+}
+
+
+@pytest.mark.parametrize("case", SUMS)
+def test_sums_that_cannot_be_true_choose_no_round(case: str, toy: Toy, memory: Any) -> None:
+    config = toy("five", centers=",".join(CENTERS), learning_rate=0.5)
+    run(config, memory, SUMS[case], kind="evaluate.validate")
+    (record,) = memory.records
+    assert [each["center"] for each in record["rejections"]] == [LIAR]
+    # Minima 0, 1, 3, 4 of the centers that are left, seen from 1.15: half of 1.3225, .0225, 3.4225, 8.1225 each twice.
+    assert record["validation"] == {"loss": pytest.approx(12.89), "patients": 8.0}
+
+
+def columns(**changed: torch.Tensor) -> Tamper:
+    return repack(lambda _header, tensors: tensors.update(changed))
+
+
+TABLES: dict[str, Tamper] = {
+    "rows in another center's name": repack(lambda header, _: header["texts"].update(center=["HU", "HU"])),
+    "an infinite value": columns(value=double(float("inf"), 0.0)),
+    "values of another kind": columns(value=torch.tensor([1, 2])),
+    "several values in a row": columns(value=torch.zeros(2, 3, dtype=torch.float64)),
+    "an unknown column": repack(lambda header, _: (header["columns"].append("x"), header["texts"].update(x=["", ""]))),
+    "a column is missing": repack(lambda header, _: header["columns"].remove("value")),
+    "columns of two lengths": columns(value=double(1.0)),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_that_cannot_have_been_measured_ends_the_run_by_name_and_can_be_measured_again(
+    case: str, toy: Toy, memory: Any
+) -> None:
+    config = toy("five", centers=",".join(CENTERS))
+    with pytest.raises(FederationError, match=r"not every center measured the final weights \(FA: E-UPDATE"):
+        run(config, memory, TABLES[case], kind="evaluate.measure")
+    assert memory.outcome is None
 
 
 def test_an_answer_that_comes_twice_counts_once(toy: Toy, memory: Any) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.tasks.task import Sums, Table, Task
+from ramw_fed.tasks.task import TEXT, Column, Sums, Table, Task
 
 START = 0.3
 
@@ -116,6 +116,8 @@ def make_task(name: str, parabolas: Mapping[str, Parabola], dtype: torch.dtype =
         quality=lambda sums: -sums["loss"] / sums["patients"] if sums else float("nan"),
         measure=measure,
         summarize=summarize,
+        is_plausible=lambda sums, examples: sums.get("patients") == examples and sums["loss"] >= 0,
+        columns=lambda _description: {"center": TEXT, "value": Column()},
     )
 
 
