@@ -36,7 +36,7 @@ from ramw_fed.data.phantom.writer import write_phantom
 from ramw_fed.data.ramw600 import read_ramw600
 from ramw_fed.federation.checkpoint import State
 from ramw_fed.federation.coordinator import Outcome
-from ramw_fed.federation.strategy import hash_weights
+from ramw_fed.federation.records import hash_weights
 from ramw_fed.methods import get_method
 from ramw_fed.rounds import federate
 from ramw_fed.tasks import get_task

@@ -13,17 +13,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ramw_fed.center import Center, initial_weights
+from ramw_fed.center import Center
 from ramw_fed.config import RunConfig, SegmentationConfig
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.ramw600 import read_ramw600
 from ramw_fed.data.resizing import unfit
-from ramw_fed.methods import FEDAVG
-from ramw_fed.rounds import federate
+from ramw_fed.learning.weights_file import in_precision
+from ramw_fed.methods import FEDAVG, Weights
+from ramw_fed.starting_weights import starting_weights
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.erosion import ErosionExamples
 from ramw_fed.tasks.segmentation import SegmentationExamples, tabulate
-from ramw_fed.tasks.task import Table, Task, join_tables
+from ramw_fed.tasks.task import Table, Task, is_better, join_tables
 
 Thumbnails = NDArray[np.float64]
 _THUMBNAIL = 32
@@ -81,12 +82,23 @@ def measure_baseline(baseline: Baseline, config: RunConfig) -> dict[str, Any]:
 
 
 def train_alone(name: str, task: Task, cohort: Cohort, config: RunConfig) -> Table:
-    """Train at one center for as many rounds and steps as it does in the federation; measure at all centers."""
+    """Train at one center as it does in the federation, from the same start for as many steps; measure at all centers.
+
+    Its best round is chosen by its own validation split, as the federation's is by that of all.
+    """
     alone = replace(config, method="fedavg", proximal_mu=None)
     center = Center(name, cohort, alone, FEDAVG)
-    start = initial_weights(task, cohort.description, alone)
-    weights = federate([center], FEDAVG, task, start, config.training(task.name).num_rounds)
-    tables = [Center(other, cohort, alone, FEDAVG).measure(task, weights, "test") for other in cohort.centers]
+    weights: Weights = starting_weights(task, cohort.description, alone)
+    best, best_quality = weights, None
+    for round_number in range(1, config.training(task.name).num_rounds + 1):
+        weights = center.train(task, weights, round_number).weights
+        sums = center.validate(task, weights)
+        found = task.quality(sums) if sums else float("nan")
+        quality = found if found == found else None
+        if is_better(quality, best_quality):
+            best, best_quality = weights, quality
+    chosen = in_precision(best, config.precision)
+    tables = [Center(other, cohort, alone, FEDAVG).measure(task, chosen, "test") for other in cohort.centers]
     return join_tables(tables)
 
 

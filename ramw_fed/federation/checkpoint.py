@@ -11,6 +11,7 @@ from torch import Tensor
 from ramw_fed.errors import RunError, UpdateError
 from ramw_fed.federation.packets import Packet, pack, unpack
 from ramw_fed.knobs import flatten
+from ramw_fed.methods.method import Weights
 
 _NAME = "round-{:05d}.safetensors"
 
@@ -41,6 +42,13 @@ class State:
     round: int = 0
     cohort: str = ""
     tasks: dict[str, TaskState] = field(default_factory=dict)
+
+
+def start_state(weights: Mapping[str, Weights]) -> State:
+    """Return the state before the first round, from task to weights."""
+    return State(
+        tasks={task: TaskState(weights=dict(tensors), best=dict(tensors)) for task, tensors in weights.items()}
+    )
 
 
 def save_checkpoint(folder: Path, state: State, deciding: Mapping[str, Any]) -> Path:

@@ -2,25 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from flwr.serverapp import Grid
-from torch import Tensor
 
-from ramw_fed.center import initial_weights
 from ramw_fed.config import RunConfig
-from ramw_fed.errors import ConfigError, FederationError, RunError
-from ramw_fed.federation.checkpoint import State
+from ramw_fed.errors import FederationError, RunError
+from ramw_fed.federation.checkpoint import State, start_state
 from ramw_fed.federation.enrolment import Roll, call_roll
+from ramw_fed.federation.measurements import Measured
 from ramw_fed.federation.opening import run_tasks
-from ramw_fed.federation.packets import shapes
-from ramw_fed.federation.strategy import Measured, RamwStrategy, hash_weights, start_state
-from ramw_fed.learning.weights_file import load_weights
+from ramw_fed.federation.records import hash_weights
+from ramw_fed.federation.strategy import RamwStrategy
+from ramw_fed.learning.weights_file import in_precision
 from ramw_fed.methods import Weights, get_method
-from ramw_fed.run_folder import RunFolder
-from ramw_fed.tasks.task import Task
+from ramw_fed.starting_weights import starting_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +70,9 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     """
     tasks = list(run_tasks(config).values())
     roll = call_roll(grid, config, [task.name for task in tasks])
-    state = recorder.resume() or start_state({task.name: starting_weights(task, roll, config) for task in tasks})
+    state = recorder.resume() or start_state(
+        {task.name: starting_weights(task, roll.description, config) for task in tasks}
+    )
     strategy = RamwStrategy(config, get_method(config.method), tasks, roll, state, recorder)
     if state.cohort not in ("", roll.cohort):
         raise RunError("the run to resume was on other radiographs: give the cohort that it began with, or start anew")
@@ -95,40 +93,9 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     recorder.finish(Outcome(roll=roll, state=state, chosen=chosen, measured=measured, seconds=seconds))
 
 
-def in_precision(weights: Weights, precision: str) -> dict[str, Tensor]:
-    """Return weights as ``float32`` or ``float16``; integers stay.
-
-    Raises:
-        FederationError: A weight is too large for the precision.
-    """
-    dtype: torch.dtype = getattr(torch, precision)
-    cast = {name: one.to(dtype) if one.is_floating_point() else one for name, one in weights.items()}
-    if not all(bool(torch.isfinite(one).all()) for one in cast.values()):
-        raise FederationError(f"a weight does not fit into {precision}; set precision = 'float32' and resume")
-    return cast
-
-
 def _refuse_missing(measured: Mapping[str, Measured]) -> None:
     missing = {f"{each.center}: {each.code} {each.reason}" for one in measured.values() for each in one.rejections}
     if missing:
         raise FederationError(
             f"not every center measured the final weights ({'; '.join(sorted(missing))}); resume to measure again"
         )
-
-
-def starting_weights(task: Task, roll: Roll, config: RunConfig) -> dict[str, Tensor]:
-    """Return the weights of round 0: seeded ones, or those that ``start-from`` names where they are of this task.
-
-    Raises:
-        ConfigError: They do not fit the task's network.
-    """
-    seeded = initial_weights(task, roll.description, config)
-    path = Path(config.start_from)
-    if not config.start_from or (path.is_dir() and not (path / "models" / f"{task.name}.safetensors").exists()):
-        return seeded
-    weights, card = RunFolder.open(path).load_model(task.name) if path.is_dir() else load_weights(path)
-    if card.task != task.name:
-        return seeded
-    if shapes(weights) != shapes(seeded):
-        raise ConfigError(f"start-from = {config.start_from!r} holds another {task.name} network than the knobs say")
-    return weights

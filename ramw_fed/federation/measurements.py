@@ -3,7 +3,8 @@
 A lie inside the ranges is not seen. What is seen costs the answer, by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,22 @@ from numpy.typing import NDArray
 from ramw_fed.config import TrainingConfig
 from ramw_fed.data.cohort import Description
 from ramw_fed.federation.packets import is_number
-from ramw_fed.federation.validation import MEASURES, Question, coded, refuse_other_name
+from ramw_fed.federation.validation import MEASURES, Question, Rejection, Sifted, coded, refuse_other_name
 from ramw_fed.metrics.ranges import range_of
 from ramw_fed.tasks.task import Column, Sums, Table, Task
 
 Summary = Mapping[str, Any]
 _OPTIONAL = {"redrawn", "left_out"}
 _LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the centers measured of one task: a table where rows may leave the center, else its own summary."""
+
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rejections: Sequence[Rejection] = ()
 
 
 def check_sums(answer: tuple[str, Sums], question: Question, task: Task, examples: int) -> Sums:
@@ -107,3 +117,13 @@ def is_entry(entry: Any, metric: str) -> bool:
     least, most = range_of(metric)
     is_possible = all(is_number(number) and least <= number <= most for number in numbers)
     return is_possible and keys == {"value", "ci", "n"} and (entry["ci"] is None or len(numbers) == 3)
+
+
+def of_task(sifted: Sifted[tuple[Table | None, Summary | None]], task: str) -> Measured:
+    """Return what was measured of one task, and what was refused of it."""
+    own = {center: answer for (name, center), answer in sorted(sifted.answers.items()) if name == task}
+    return Measured(
+        tables={center: table for center, (table, _) in own.items() if table is not None},
+        summaries={center: summary for center, (_, summary) in own.items() if summary is not None},
+        rejections=[rejection for rejection in sifted.rejections if rejection.task in (task, "")],
+    )

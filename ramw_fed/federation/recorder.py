@@ -9,8 +9,8 @@ from ramw_fed.config import RunConfig
 from ramw_fed.errors import ConfigError
 from ramw_fed.federation.checkpoint import State, load_checkpoint, save_checkpoint
 from ramw_fed.federation.coordinator import Outcome
+from ramw_fed.federation.measurements import Measured
 from ramw_fed.federation.opening import run_tasks
-from ramw_fed.federation.strategy import Measured
 from ramw_fed.learning.weights_file import Card
 from ramw_fed.manifest import VERSION, git_commit, summarize_seconds, versions, workers_of
 from ramw_fed.metrics.scopes import Scope, macro

@@ -106,6 +106,11 @@ def fingerprint(blob: bytes) -> str:
     return hashlib.sha256(blob).hexdigest()
 
 
+def hash_weights(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of weights as they are packed."""
+    return fingerprint(pack_weights(weights))
+
+
 def weights_record(packed: Mapping[str, bytes]) -> ArrayRecord:
     """Return the packed weights of several tasks as Flower's strategies pass them on."""
     return ArrayRecord({task: _array(blob) for task, blob in packed.items()})

@@ -4,12 +4,10 @@ A round asks all centers of all tasks that still run at once, so that workers ar
 order of (task, center), so that nobody's speed matters to the result.
 """
 
-import hashlib
-import math
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import count
 from typing import Any, Protocol
 
@@ -23,14 +21,16 @@ from ramw_fed.config import RunConfig
 from ramw_fed.data.radiograph import Split
 from ramw_fed.errors import FederationError
 from ramw_fed.federation import measurements, records, validation
-from ramw_fed.federation.checkpoint import State, TaskState
+from ramw_fed.federation.checkpoint import State
 from ramw_fed.federation.enrolment import Roll
 from ramw_fed.federation.exchange import exchange
+from ramw_fed.federation.measurements import Measured
 from ramw_fed.federation.packets import shapes
 from ramw_fed.federation.records import MESSAGE_TYPES, Purpose, Ticket
+from ramw_fed.federation.round_record import add_sums, center_record, is_learned, rejection_records
 from ramw_fed.federation.validation import Question, Rejection, Sifted
 from ramw_fed.methods.method import Method, Weights
-from ramw_fed.tasks.task import Sums, Table, Task
+from ramw_fed.tasks.task import Sums, Task, is_better
 
 _PHASES: Mapping[Purpose, str] = {
     "train": "training, round",
@@ -49,15 +49,6 @@ class Listener(Protocol):
     def on_round(self, records: Sequence[Mapping[str, Any]], state: State) -> None:
         """A round is complete: a record of each task, and what resuming would need."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What the centers measured of one task: a table where rows may leave the center, else its own summary."""
-
-    tables: Mapping[str, Table] = field(default_factory=dict)
-    summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    rejections: Sequence[Rejection] = ()
 
 
 class RamwStrategy(Strategy):
@@ -113,7 +104,7 @@ class RamwStrategy(Strategy):
                 self.config.training(question.ticket.task),
             ),
         )
-        return {task: _measured(sifted, task) for task in weights}
+        return {task: measurements.of_task(sifted, task) for task in weights}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -162,7 +153,7 @@ class RamwStrategy(Strategy):
 
         sifted = validation.sift(self._questions, replies, read)
         for task, record in self._records.items():
-            record["rejections"] += _rejections(sifted, task)
+            record["rejections"] += rejection_records(sifted, task)
             sums = add_sums({center: sums for (name, center), sums in sifted.answers.items() if name == task})
             self._keep_best(task, server_round, sums)
         return None
@@ -184,7 +175,7 @@ class RamwStrategy(Strategy):
             Rejection(center=center, task=task, code=validation.NORM, reason=reason)
             for center, reason in refused.items()
         ]
-        record["rejections"] = _rejections(sifted, task) + [asdict(rejection) for rejection in rejections]
+        record["rejections"] = rejection_records(sifted, task) + [asdict(rejection) for rejection in rejections]
         valid = {center: update for center, update in updates.items() if center not in refused}
         record["aggregated"] = len(valid) >= self.config.min_centers
         mean: Weights = start
@@ -194,14 +185,8 @@ class RamwStrategy(Strategy):
             state.weights = {**state.weights, **mean}
             state.failed_rounds = 0
         record["centers"] = {
-            center: {
-                **_facts(update),
-                "update_norm": norms[center],
-                "cosine": cosine(start, update.weights, mean, learned),
-                "bytes_down": self._bytes_down[task],
-                "bytes_up": sum(tensor.nbytes for tensor in update.weights.values()),
-                "is_unmoved": norms[center] == 0,
-            }
+            center: center_record(start, update, mean, learned, norms[center])
+            | {"bytes_down": self._bytes_down[task], "is_unmoved": norms[center] == 0}
             for center, update in valid.items()
         }
         if not record["aggregated"]:
@@ -279,68 +264,4 @@ class RamwStrategy(Strategy):
         return {task: blobs[task] for task in tasks}
 
 
-def add_sums(sums: Mapping[str, Sums]) -> dict[str, float]:
-    """Return the sums of all centers, added in the order of their names."""
-    total: dict[str, float] = {}
-    for center in sorted(sums):
-        for name, value in sorted(sums[center].items()):
-            total[name] = total.get(name, 0.0) + value
-    return total
-
-
-def is_better(quality: float | None, best: float | None) -> bool:
-    """Whether a round replaces the best so far; where nothing was ever validated the last one does."""
-    if quality is None:
-        return best is None
-    return best is None or quality > best
-
-
-def is_learned(name: str, tensor: Tensor) -> bool:
-    """Whether the optimizer moves this tensor; running statistics and counters are not learned."""
-    return tensor.dtype.is_floating_point and not name.endswith(("running_mean", "running_var"))
-
-
-def cosine(start: Weights, end: Weights, mean: Weights, names: Sequence[str]) -> float:
-    """Return the cosine of the angle between a center's update and the mean update; 0 where one of them is zero."""
-    product = own = shared = 0.0
-    for name in names:
-        change, together = (end[name] - start[name]).flatten(), (mean[name] - start[name]).flatten()
-        product += float(change @ together)
-        own += float(change @ change)
-        shared += float(together @ together)
-    length = (own * shared) ** 0.5
-    return product / length if 0 < length < float("inf") and math.isfinite(product) else 0.0
-
-
-def hash_weights(weights: Weights) -> str:
-    """Return the SHA-256 of weights as they are packed."""
-    return hashlib.sha256(records.pack_weights(weights)).hexdigest()
-
-
-def start_state(weights: Mapping[str, Weights]) -> State:
-    """Return the state before the first round, from task to weights."""
-    return State(
-        tasks={task: TaskState(weights=dict(tensors), best=dict(tensors)) for task, tensors in weights.items()}
-    )
-
-
-def _facts(update: Update) -> dict[str, Any]:
-    names = ("examples", "steps", "loss", "squared_drift", "seconds", "worker")
-    return {name: getattr(update, name) for name in names}
-
-
-def _rejections(sifted: Sifted[Any], task: str) -> list[dict[str, Any]]:
-    """Return what was refused of ``task``, and what does not say of which task it is."""
-    return [asdict(rejection) for rejection in sifted.rejections if rejection.task in (task, "")]
-
-
-def _measured(sifted: Sifted[tuple[Table | None, Mapping[str, Any] | None]], task: str) -> Measured:
-    own = {center: answer for (name, center), answer in sorted(sifted.answers.items()) if name == task}
-    return Measured(
-        tables={center: table for center, (table, _) in own.items() if table is not None},
-        summaries={center: summary for center, (_, summary) in own.items() if summary is not None},
-        rejections=[rejection for rejection in sifted.rejections if rejection.task in (task, "")],
-    )
-
-
-__all__ = ["Listener", "Measured", "RamwStrategy", "add_sums", "start_state"]
+__all__ = ["Listener", "RamwStrategy"]

@@ -92,3 +92,16 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
         raise RunError(f"{path} has no {KEY!r} entry: it was not written by ramw-fed and says not what its network is")
     widened = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in weights.items()}
     return widened, Card.from_json(metadata[KEY])
+
+
+def in_precision(weights: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
+    """Return weights as ``float32`` or ``float16``; integers stay.
+
+    Raises:
+        RunError: A weight is too large for the precision.
+    """
+    dtype: torch.dtype = getattr(torch, precision)
+    cast = {name: one.to(dtype) if one.is_floating_point() else one for name, one in weights.items()}
+    if not all(bool(torch.isfinite(one).all()) for one in cast.values()):
+        raise RunError(f"a weight does not fit into {precision}; set precision = 'float32' and resume")
+    return cast

@@ -60,6 +60,13 @@ def any_columns(_description: Description) -> Mapping[str, Column]:
     return {}
 
 
+def is_better(quality: float | None, best: float | None) -> bool:
+    """Whether a round replaces the best so far; where nothing was ever validated the last one does."""
+    if quality is None:
+        return best is None
+    return best is None or quality > best
+
+
 def join_tables(tables: Sequence[Table]) -> dict[str, NDArray[Any]]:
     """Return one table of the rows of all, in the order given; at least one, all with the same columns."""
     return {name: np.concatenate([np.asarray(table[name]) for table in tables]) for name in tables[0]}
@@ -107,4 +114,4 @@ class Task:
         return cohort.keep(radiograph for radiograph in cohort.radiographs if has(radiograph))
 
 
-__all__ = ["TEXT", "Column", "Examples", "Loss", "Sums", "Table", "Task", "TrainingConfig", "join_tables"]
+__all__ = ["TEXT", "Column", "Examples", "Loss", "Sums", "Table", "Task", "TrainingConfig", "is_better", "join_tables"]

@@ -120,7 +120,7 @@ def test_a_round_is_the_mean_weighted_by_enrolled_patients(
     ],
 )
 def test_losses_add_up_to_their_weighted_mean(oracle: str, pairs: dict[str, tuple[int, int]], expected: float) -> None:
-    from ramw_fed.federation.strategy import add_sums
+    from ramw_fed.federation.round_record import add_sums
 
     sums = add_sums({name: {"loss": float(n * loss), "patients": float(n)} for name, (n, loss) in pairs.items()})
     assert sums["loss"] / sums["patients"] == pytest.approx(expected, abs=1e-6), oracle

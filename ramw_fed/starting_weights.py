@@ -1,0 +1,37 @@
+"""The weights of round 0."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ramw_fed.center import initial_weights
+from ramw_fed.config import RunConfig
+from ramw_fed.data.cohort import Description
+from ramw_fed.errors import ConfigError
+from ramw_fed.learning.weights_file import load_weights
+from ramw_fed.run_folder import RunFolder
+from ramw_fed.tasks.task import Task
+
+
+def starting_weights(task: Task, description: Description, config: RunConfig) -> dict[str, Tensor]:
+    """Return seeded weights, or those that ``start-from`` names where they are of this task.
+
+    Raises:
+        ConfigError: They do not fit the task's network.
+    """
+    seeded = initial_weights(task, description, config)
+    path = Path(config.start_from)
+    if not config.start_from or (path.is_dir() and not (path / "models" / f"{task.name}.safetensors").exists()):
+        return seeded
+    weights, card = RunFolder.open(path).load_model(task.name) if path.is_dir() else load_weights(path)
+    if card.task != task.name:
+        return seeded
+    if _shapes(weights) != _shapes(seeded):
+        raise ConfigError(f"start-from = {config.start_from!r} holds another {task.name} network than the knobs say")
+    return weights
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in weights.items()}
