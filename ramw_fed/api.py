@@ -19,6 +19,7 @@ from ramw_fed.data.cache import cache_folder
 from ramw_fed.data.checks import check_cohort
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.download import download_ramw600
+from ramw_fed.data.parting import part_by_center
 from ramw_fed.data.phantom.writer import write_phantom as _write_phantom
 from ramw_fed.data.radiograph import SPLITS, Split
 from ramw_fed.data.ramw600 import read_ramw600
@@ -196,6 +197,7 @@ __all__: Sequence[str] = [
     "evaluate",
     "load_cohort",
     "overview_tables",
+    "part_by_center",
     "phantom_folder",
     "plan",
     "predict",

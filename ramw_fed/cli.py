@@ -102,7 +102,7 @@ def predict(
         result = api.predict(images, out=out, run=folder, side=side, research=research, watch=watch)
     for remark in result.remarks:
         _err.print(f"note: {remark}", style="yellow", highlight=False)
-    _print(result.as_dict(), result.table(), as_json)
+    _print(result.as_dict(), result.tables(), as_json)
 
 
 @cohorts.command()
@@ -141,6 +141,18 @@ def check(
     _print(findings.to_dict(), findings.text(), as_json)
     if not findings.is_usable:
         raise typer.Exit(1)
+
+
+@cohorts.command()
+def part(
+    root: Annotated[Path, typer.Argument(help="Folder of the cohort.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+) -> None:
+    """Write one folder a center, with its own files and rows only: to practise a deployment on one machine."""
+    from ramw_fed import api
+
+    for center, folder in api.part_by_center(root, out).items():
+        _out.print(f"{folder}: {center}")
 
 
 @cohorts.command()

@@ -60,10 +60,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was found, and what must be said of it."""
+    """What was found, and what must be said of it; ``watermark`` stands over every erosion score."""
 
     items: Sequence[Prediction]
     remarks: Sequence[str]
+    watermark: str
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -71,10 +72,13 @@ class Predictions:
             {"image": one.image, "side": one.side, "areas": dict(one.areas), "erosions": dict(one.erosions)}
             for one in self.items
         ]
-        return {"items": items, "remarks": list(self.remarks)}
+        return {"items": items, "remarks": list(self.remarks), "watermark": self.watermark}
 
-    def table(self) -> Shown:
-        """Return a table for a terminal."""
+    def tables(self) -> list[Shown]:
+        """Return tables for a terminal: the bones, and the scores where there are any."""
+        return [self._bones(), self._scores()] if any(one.erosions for one in self.items) else [self._bones()]
+
+    def _bones(self) -> Shown:
         table = Shown(title="bones found", title_justify="left")
         for name in ("image", "side", "bones", "not found"):
             table.add_column(name)
@@ -82,6 +86,19 @@ class Predictions:
             missing = [bone for bone, area in one.areas.items() if not area]
             side = f"{one.side} (by fit)" if one.is_side_guessed else one.side
             table.add_row(one.image, side, str(len(one.areas) - len(missing)), ", ".join(missing) or "-")
+        return table
+
+    def _scores(self) -> Shown:
+        joints = list(dict.fromkeys(joint for one in self.items for joint in one.erosions))
+        table = Shown(
+            title=f"probability of an erosion: {self.watermark}", title_justify="left", caption=self.watermark
+        )
+        table.add_column("image")
+        for joint in joints:
+            table.add_column(joint, justify="right")
+        for one in self.items:
+            values = [f"{one.erosions[joint]:.3f}" if joint in one.erosions else "-" for joint in joints]
+            table.add_row(one.image, *values)
         return table
 
 
@@ -127,8 +144,9 @@ def predict(
     for done, path in enumerate(images, start=1):
         predictions.append(_predict(path, out, side, bones, joints, is_marked))
         watch("images", done, len(images))
-    _write_tables(out, predictions, bones.card.description, WATERMARK if is_marked else "research only")
-    return Predictions(predictions, remarks)
+    found = Predictions(predictions, remarks, WATERMARK if is_marked else "research only")
+    _write_tables(out, found, bones.card.description)
+    return found
 
 
 def segment_any(
@@ -240,16 +258,16 @@ def _erosion_model(run: Path | None, research: bool) -> tuple[_Model | None, lis
         return model, [WATERMARK]
     return None, [
         "the run learned from synthetic images only, so it gives no erosion scores; "
-        "--research writes them to scores.csv"
+        "--research gives them under a watermark"
     ]
 
 
-def _write_tables(out: Path, predictions: Sequence[Prediction], description: Description, remark: str) -> None:
+def _write_tables(out: Path, found: Predictions, description: Description) -> None:
     with (out / "bones.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "side", *description.bones])
-        writer.writerows([one.image, one.side, *one.areas.values()] for one in predictions)
-    scored = [one for one in predictions if one.erosions]
+        writer.writerows([one.image, one.side, *one.areas.values()] for one in found.items)
+    scored = [one for one in found.items if one.erosions]
     (out / "scores.csv").unlink(missing_ok=True)  # one of an earlier call must not stand beside these masks
     if scored:
         with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
@@ -257,7 +275,7 @@ def _write_tables(out: Path, predictions: Sequence[Prediction], description: Des
             writer.writerow(["image", "side", "joint", "probability", "remark"])
             for one in scored:
                 for joint, probability in one.erosions.items():
-                    writer.writerow([one.image, one.side, joint, f"{probability:.4f}", remark])
+                    writer.writerow([one.image, one.side, joint, f"{probability:.4f}", found.watermark])
 
 
 def _check(images: Sequence[Path], side: str | None) -> None:

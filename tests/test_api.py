@@ -1,18 +1,20 @@
 """The verbs end to end on a small phantom: one tiny run, looked at from all sides."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from ramw_fed import api
+from ramw_fed import api, prediction
 from ramw_fed.config import RunConfig
 from ramw_fed.config_sources import resolve
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.errors import ConfigError, FederationError, RunError
-from ramw_fed.prediction import joint_boxes
+from ramw_fed.prediction import WATERMARK, joint_boxes
 from ramw_fed.run_folder import RunFolder
 
 TINY = {
@@ -131,12 +133,25 @@ def test_predict_writes_masks_at_the_images_size_and_holds_erosion_scores_back(
 
 
 def test_research_prints_erosion_scores_under_a_watermark(
-    finished: RunFolder, phantom_cohort: Cohort, tmp_path: Path
+    finished: RunFolder, phantom_cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = api.predict([phantom_cohort.radiographs[0].image], out=tmp_path, run=finished.path, research=True)
-    if found.items[0].erosions:
-        assert "synthetic" in (tmp_path / "scores.csv").read_text()
-    assert any("synthetic" in remark for remark in found.remarks)
+    wrist = next(one for one in phantom_cohort.radiographs if one.masks)
+    monkeypatch.setattr(prediction, "segment_any", lambda *_: (wrist.read_masks(), wrist.side))  # so that joints exist
+    found = api.predict([wrist.image], out=tmp_path, run=finished.path, research=True)
+    probabilities = found.items[0].erosions
+    assert len(probabilities) >= 4
+    console = Console(width=200, record=True, file=io.StringIO())
+    for table in found.tables():
+        console.print(table)
+    shown, rows = console.export_text(), (tmp_path / "scores.csv").read_text().splitlines()[1:]
+    assert f"probability of an erosion: {WATERMARK}" in shown
+    assert all(f"{probability:.3f}" in shown for probability in probabilities.values())
+    assert len(rows) == len(probabilities)
+    assert all(row.endswith(WATERMARK) for row in rows)
+    assert found.remarks == [WATERMARK]
+    held_back = api.predict([wrist.image], out=tmp_path, run=finished.path)
+    assert not held_back.items[0].erosions
+    assert len(held_back.tables()) == 1
 
 
 def test_predict_refuses_what_is_not_there_and_what_would_be_overwritten(finished: RunFolder, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,6 +33,9 @@ class CenterFile(Knobs):
     share_values: bool = knob(
         False, "whether the values of single radiographs may leave, beside the center's own summary of them"
     )
+    own_code: tuple[str, ...] = knob(
+        (), "methods and tasks beside the built-in ones that a run may take, as package.file:NAME; you have read them"
+    )
 
     @classmethod
     def open(cls, path: Path) -> "CenterFile":
@@ -44,7 +47,20 @@ class CenterFile(Knobs):
         raw = cls.read(read_toml(path), where=f" in {path.name}")
         if not raw.name or not raw.data:
             raise ConfigError(f"{path.name} must set name and data")
-        return cls(name=raw.name, data=str((path.parent / raw.data).resolve()), share_values=raw.share_values)
+        return replace(raw, data=str((path.parent / raw.data).resolve()))
+
+    def refuse_other_code(self, config: RunConfig) -> None:
+        """Refuse a run that would import what this center has not allowed.
+
+        Raises:
+            ConfigError: With the names.
+        """
+        wanted = {name for name in (config.method, *config.tasks) if ":" in name}
+        foreign = ", ".join(sorted(wanted - set(self.own_code)))
+        if foreign:
+            raise ConfigError(
+                f"the run takes code that this center does not allow: {foreign}; read it, then name it in own-code"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +95,7 @@ def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
     """
     if CENTER_FILE in node_config:
         own = CenterFile.open(Path(str(node_config[CENTER_FILE])))
+        own.refuse_other_code(config)
         center = _center(own.name, own.data, _key(config))
         return Opened(center=center, cohort=center.cohort, peers=(), shares_values=own.share_values)
     if PARTITION not in node_config:

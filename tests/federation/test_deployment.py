@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,20 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import openpyxl
 import psutil
 import pytest
 from flwr.app import Context, Message
 
 from ramw_fed.config import PhantomConfig, RunConfig
 from ramw_fed.config_sources import resolve
-from ramw_fed.data import layout
+from ramw_fed.data.parting import part_by_center
 from ramw_fed.data.phantom.writer import write_phantom
 from ramw_fed.data.ramw600 import read_ramw600
 from ramw_fed.errors import ConfigError, FederationError
 from ramw_fed.federation.apps import server_app
 from ramw_fed.federation.inline import InlineGrid, InProcess, run_inline
-from ramw_fed.federation.opening import CenterFile
+from ramw_fed.federation.opening import CenterFile, open_center
 from ramw_fed.federation.recorder import FolderRecorder
 from ramw_fed.knobs import nest
 from ramw_fed.run_folder import RunFolder
@@ -51,38 +49,6 @@ def free_ports(number: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
-
-
-def copy_center(cohort: Path, center: str, folder: Path) -> None:
-    """Copy what belongs to ``center``: no file and no row of another one."""
-    stems = {radiograph.name for radiograph in read_ramw600(cohort).at(center).radiographs}
-    for path in sorted(cohort.rglob("*")):
-        if path.is_file() and stems & {path.stem, path.parent.name}:
-            target = folder / path.relative_to(cohort)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, target)
-    shutil.copy2(cohort / layout.DESCRIPTION, folder / layout.DESCRIPTION)
-    for name in (layout.JOINT_SCORES, layout.JOINT_SCORES_ORIGINAL):
-        entries = json.loads((cohort / name).read_text())
-        own = [entry for entry in entries if entry["identifier"] in stems]
-        _write(folder / name, own)
-    boxes = json.loads((cohort / layout.JOINT_BOXES).read_text())
-    boxes["images"] = [one for one in boxes["images"] if Path(one["file_name"]).stem in stems]
-    known = {one["id"] for one in boxes["images"]}
-    boxes["annotations"] = [one for one in boxes["annotations"] if one["image_id"] in known]
-    _write(folder / layout.JOINT_BOXES, boxes)
-    book = openpyxl.load_workbook(cohort / layout.METADATA)
-    sheet = book.active
-    exams = {stem.rsplit("_", 1)[0] for stem in stems}
-    for row in range(sheet.max_row, 1, -1):
-        if sheet.cell(row, 1).value not in exams:
-            sheet.delete_rows(row)
-    book.save(folder / layout.METADATA)
-
-
-def _write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
 
 
 @contextmanager
@@ -125,16 +91,6 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_centers_folder_holds_its_own_and_reads_as_its_part_of_the_whole(cohort: Path, tmp_path: Path) -> None:
-    copy_center(cohort, "HU", tmp_path / "HU")
-    own, part = read_ramw600(tmp_path / "HU"), read_ramw600(cohort).at("HU")
-    assert own.centers == ("HU",)
-    assert [one.name for one in own.radiographs] == [one.name for one in part.radiographs]
-    assert [one.scores for one in own.radiographs] == [one.scores for one in part.radiographs]
-    assert [one.score_split for one in own.radiographs] == [one.score_split for one in part.radiographs]
-    assert own.description == part.description
-
-
 def test_a_center_file_says_name_and_folder_and_keeps_values_by_default(tmp_path: Path) -> None:
     (tmp_path / "center.toml").write_text('name = "HU"\ndata = "cohort"\n')
     own = CenterFile.open(tmp_path / "center.toml")
@@ -162,20 +118,19 @@ class Deployed(InProcess):
 
 def write_centers(cohort: Path, folder: Path, share_values: str) -> list[Path]:
     files = []
-    for center in read_ramw600(cohort).centers:
-        copy_center(cohort, center, folder / center / "cohort")
-        files.append(folder / center / "center.toml")
-        files[-1].write_text(f'name = "{center}"\ndata = "cohort"\nshare-values = {share_values}\n')
+    for center, own in part_by_center(cohort, folder / "centers").items():
+        files.append(own.with_suffix(".toml"))
+        files[-1].write_text(f'name = "{center}"\ndata = "{own.name}"\nshare-values = {share_values}\n')
     return files
 
 
-@pytest.mark.parametrize("share_values", ["true", "false"])
+@pytest.mark.parametrize(("share_values", "split"), [("true", "official"), ("false", "official"), ("false", "grouped")])
 def test_centers_that_stand_for_themselves_give_the_bytes_of_a_simulation(
-    cohort: Path, tmp_path: Path, share_values: str
+    cohort: Path, tmp_path: Path, share_values: str, split: str
 ) -> None:
     files = write_centers(cohort, tmp_path, share_values)
     centers = read_ramw600(cohort).centers
-    config = inline_config(cohort, tmp_path / "inline", centers)
+    config = replace(inline_config(cohort, tmp_path / "inline", centers), split=split)
     run_inline(config, FolderRecorder.at(config))
     own = replace(config, cohort="", out=str(tmp_path / "run"))
     with InlineGrid(len(centers), Deployed(files)) as grid:
@@ -185,11 +140,24 @@ def test_centers_that_stand_for_themselves_give_the_bytes_of_a_simulation(
         assert tensors(deployed, task) == tensors(inline, task)
         ours, theirs = deployed.read_json("metrics.json")[task]["test"], inline.read_json("metrics.json")[task]["test"]
         assert ours["centers"] == theirs["centers"]
+        assert ours["macro"] == theirs["macro"]
         if share_values == "true":
             assert ours == theirs
         else:
             assert {one["value"] for name, one in ours["pooled"].items() if name != "by"} == {None}
             assert not (tmp_path / "run" / "predictions").exists()
+
+
+def test_a_center_runs_code_of_others_only_where_its_own_file_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "center.toml"
+    config = replace(RunConfig(), tasks=("segmentation", "elsewhere:TASK"))
+    path.write_text('name = "HU"\ndata = "cohort"\n')
+    with pytest.raises(ConfigError, match=r"does not allow: elsewhere:TASK; .*own-code"):
+        open_center({"center-file": str(path)}, config)
+    with pytest.raises(ConfigError, match="does not allow: elsewhere:METHOD"):
+        open_center({"center-file": str(path)}, replace(RunConfig(), method="elsewhere:METHOD", proximal_mu=None))
+    path.write_text('name = "HU"\ndata = "cohort"\nown-code = ["elsewhere:TASK"]\n')
+    CenterFile.open(path).refuse_other_code(config)
 
 
 def test_a_deployment_must_say_for_whom_it_waits(cohort: Path, tmp_path: Path, memory: Any) -> None:
@@ -225,7 +193,7 @@ def test_six_nodes_on_loopback_give_the_bytes_of_inline(cohort: Path, tmp_path: 
         start = [str(ROOT / "server/deploy/start.sh"), str(keys), str(tmp_path / "state")]
         link = stack.enter_context(started(start, env, log))
         wait_until_ready(link_health, link, log)
-        write_centers(cohort, tmp_path, "true")
+        files = write_centers(cohort, tmp_path, "true")
         for number, center in enumerate(centers):
             home = tmp_path / center
             subprocess.run([str(ROOT / "client/deploy/key.sh"), str(home), center], check=True)
@@ -238,7 +206,7 @@ def test_six_nodes_on_loopback_give_the_bytes_of_inline(cohort: Path, tmp_path: 
                 "FLWR_HOME": str(home / "flwr"),
             }
             start = [str(ROOT / "client/deploy/start.sh"), f"127.0.0.1:{fleet}", str(keys / "ca.crt")]
-            start += [str(home / center), str(home / "center.toml")]
+            start += [str(home / center), str(files[number])]
             stack.enter_context(started(start, own, tmp_path / f"{center}.log"))
         knobs = {**KNOBS, "centers": ",".join(centers), "out": str(tmp_path / "run")}
         settings = " ".join(f"{name}={json.dumps(value)}" for name, value in knobs.items())
