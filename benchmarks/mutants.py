@@ -92,6 +92,20 @@ MUTANTS = (
         ("tests/federation/test_validation.py",),
     ),
     Mutant(
+        "validation sums taken as they come",
+        "ramw_fed/federation/measurements.py",
+        "not task.is_plausible(sums, examples)",
+        "False",
+        ("tests/federation/test_measurements.py",),
+    ),
+    Mutant(
+        "a center alone keeps its last round",
+        "ramw_fed/baselines.py",
+        "in_precision(best,",
+        "in_precision(weights,",
+        ("tests/test_baselines.py",),
+    ),
+    Mutant(
         "odds ratio without its half",
         "ramw_fed/metrics/classification.py",
         "odds = (tp + 0.5) * (tn + 0.5) / ((fn + 0.5) * (fp + 0.5))",

@@ -24,7 +24,7 @@ from ramw_fed.learning.weights_file import Card, load_weights
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.overlays import draw_overlay, label, write_png
 from ramw_fed.run_folder import RunFolder
-from ramw_fed.tasks import EROSION, SEGMENTATION
+from ramw_fed.tasks import TASKS
 from ramw_fed.tasks.erosion import score_crop
 from ramw_fed.tasks.segmentation import segment
 
@@ -235,13 +235,8 @@ def _load(run: Path | None, task: Literal["segmentation", "erosion"]) -> _Model:
     else:
         with resources.as_file(resources.files("ramw_fed") / "weights" / f"{task}.safetensors") as path:
             weights, card = load_weights(path)
-    kinds: dict[str, Any] = {"segmentation": (SEGMENTATION, SegmentationConfig), "erosion": (EROSION, ErosionConfig)}
-    described, config = kinds[task]
     device = pick_device("auto")
-    with torch.random.fork_rng(devices=[]):
-        network = described.network(card.description, config.read(card.training))
-    network.load_state_dict(weights)
-    return _Model(network.to(device).eval(), card, device)
+    return _Model(TASKS[task].restore(weights, card, device), card, device)
 
 
 def _erosion_model(run: Path | None, research: bool) -> tuple[_Model | None, list[str]]:

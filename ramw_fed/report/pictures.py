@@ -4,7 +4,6 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ramw_fed.config import RunConfig
 from ramw_fed.data.radiograph import Radiograph
@@ -30,9 +29,7 @@ def draw_cases(folder: RunFolder, config: RunConfig, watch: Watch = nobody) -> N
     radiographs = {one.name: one for one in read_ramw600(Path(config.cohort), split=config.split).radiographs}
     weights, card = folder.load_model("segmentation")
     device = pick_device(config.device)
-    with torch.random.fork_rng(devices=[]):
-        network = SEGMENTATION.network(card.description, config.segmentation).to(device)
-    network.load_state_dict(weights)
+    network = SEGMENTATION.restore(weights, card, device)
     cases = pick_cases(table)
     for done, (center, chosen) in enumerate(sorted(cases.items()), start=1):
         pictures = []

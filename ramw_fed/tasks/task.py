@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ramw_fed.config import TrainingConfig
+from ramw_fed.config import TASK_CONFIGS, TrainingConfig
 from ramw_fed.data.batches import Examples
 from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.radiograph import Split
 from ramw_fed.learning.losses import Loss
+from ramw_fed.learning.weights_file import Card
 
 Sums = Mapping[str, float]
 """Numbers that add up across centers, such as ``{"dsc": 31.2, "patients": 40.0}``."""
@@ -102,6 +103,14 @@ class Task:
     summarize: Callable[..., dict[str, Any]]
     is_plausible: Callable[[Sums, int], bool] = any_sums
     columns: Callable[[Description], Mapping[str, Column]] = any_columns
+
+    def restore(self, weights: Mapping[str, torch.Tensor], card: Card, device: torch.device) -> nn.Module:
+        """Return the network that ``card`` describes with these weights, ready to predict."""
+        config = TASK_CONFIGS.get(self.name, TrainingConfig).read(card.training)
+        with torch.random.fork_rng(devices=[]):
+            network = self.network(card.description, config)
+        network.load_state_dict(dict(weights))
+        return network.to(device).eval()
 
     def of(self, cohort: Cohort, split: Split | None = None) -> Cohort:
         """Return the part of ``cohort`` that has this task's labels, in ``split`` where one is named."""
