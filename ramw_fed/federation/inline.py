@@ -4,6 +4,7 @@ Any worker serves any center: a center's context lies here and travels with its 
 run in this process, which costs nothing beside the work itself.
 """
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -169,7 +170,8 @@ class _Worker:
         # The fork server pays the imports of torch once for all workers.
         context.set_forkserver_preload(["ramw_fed.federation.apps"])
         self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_serve, args=(theirs,), daemon=True)
+        # No daemon: those may not start processes, and on a GPU others prepare a center's batches.
+        self.process: BaseProcess = context.Process(target=_serve, args=(theirs,))
         self.process.start()
         theirs.close()
         self.job: tuple[Message, Context] | None = None
@@ -191,6 +193,7 @@ class WorkerPool:
         self._waiting: deque[tuple[Message, Context]] = deque()
         self._deaths = 0
         self._workers: list[_Worker] = []
+        atexit.register(self.close)  # an interpreter that ends waits for processes that are no daemons
         for _ in range(num_workers):
             self._workers.append(_Worker())
 
@@ -212,9 +215,11 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the workers; what they were working on is lost."""
+        atexit.unregister(self.close)
         self._waiting.clear()
         for worker in self._workers:
             worker.stop()
+        self._workers.clear()
 
     def _hand_out(self) -> None:
         for worker in self._workers:

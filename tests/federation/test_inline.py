@@ -232,6 +232,12 @@ def test_workers_that_keep_dying_end_the_run(toy: Toy, memory: Any) -> None:
         run_inline(toy("deadly", workers=2, centers="HU,FA"), memory)
 
 
+def test_workers_may_have_other_processes_prepare_their_batches(toy: Toy, memory: Any) -> None:
+    """As centers with a GPU do; a daemon may not start a process."""
+    run_inline(toy("parental", workers=2, centers="HU,FA"), memory)
+    assert memory.records[0]["rejections"] == []
+
+
 def test_an_interrupt_ends_the_workers(toy: Toy, memory: Any) -> None:
     workers: set[int] = set()
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.tasks.task import TEXT, Column, Sums, Table, Task
@@ -166,6 +167,14 @@ def _fail(_examples: Any, _config: Any) -> Any:
     raise ValueError("/data/SMITH_JOHN_19480312.dcm cannot be read")
 
 
+def _prepare_elsewhere(examples: Any, _config: Any) -> Any:
+    """Prepare a batch in another process, as centers with a GPU do."""
+    (batch,) = DataLoader([1.0], batch_size=None, num_workers=1)
+    assert batch == 1.0
+    return half_square
+
+
 _PAIR = {name: Parabola(1.0, (0.0,)) for name in ("HU", "FA")}
 DEADLY = replace(make_task("deadly", _PAIR), loss=_die)
 FAILING = replace(make_task("failing", _PAIR), loss=_fail)
+PARENTAL = replace(make_task("parental", _PAIR), loss=_prepare_elsewhere)
