@@ -10,6 +10,7 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
+import torch
 from timm.layers import BatchNormAct2d, GroupNormAct
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -17,6 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ramw_fed.config import ErosionConfig, SegmentationConfig
 from ramw_fed.errors import ConfigError
 
+# How many of the encoder's halvings the decoder takes back by itself.
+_STAGES_LEFT = {smp.FPN: 3, smp.PSPNet: 0}
 # A bone covers about a twentieth of an image. Starting there instead of at one half spares the first hundred steps.
 _FIRST_LOGIT = -3.0
 
@@ -25,7 +28,7 @@ def segmentation_network(num_bones: int, config: SegmentationConfig) -> nn.Modul
     """Return a network from ``(images, 1, S, S)`` to one logit a bone, ``(images, num_bones, S, S)``.
 
     Raises:
-        ConfigError: Architecture or encoder is unknown, or they do not go together.
+        ConfigError: Architecture or encoder is unknown, or they do not go together, or not with the image's size.
     """
     architectures = smp.MODEL_ARCHITECTURES_MAPPING
     if config.architecture.lower() not in architectures:
@@ -45,7 +48,10 @@ def segmentation_network(num_bones: int, config: SegmentationConfig) -> nn.Modul
             f"architecture {config.architecture!r} cannot be built with encoder {config.encoder!r} at depth "
             f"{config.depth} and decoder-width {config.decoder_width}: {error}"
         ) from error
-    nn.init.constant_(network.segmentation_head[0].bias, _FIRST_LOGIT)
+    _try(network, config)
+    *_, last = (module for module in network.segmentation_head.modules() if isinstance(module, nn.Conv2d))
+    if last.bias is not None:
+        nn.init.constant_(last.bias, _FIRST_LOGIT)
     return _finish(network, config.norm)
 
 
@@ -109,12 +115,28 @@ def _finish(network: nn.Module, norm: str) -> nn.Module:
     return with_group_norm(network) if norm == "group" else network
 
 
+def _try(network: nn.Module, config: SegmentationConfig) -> None:
+    """Refuse a network that cannot take images of this size: better here than at every center in the first round."""
+    side = config.image_size
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, 1, side, side))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"architecture {config.architecture!r} with encoder {config.encoder!r} at depth {config.depth} cannot take "
+            f"segmentation.image-size = {side}: {error}"
+        ) from error
+    network.train()
+
+
 def _shape(architecture: Any, config: SegmentationConfig) -> dict[str, Any]:
     """Return depth and widths in the words of this architecture."""
     known = inspect.signature(architecture.__init__).parameters
     shape: dict[str, Any] = {}
     if "encoder_depth" in known and architecture is not smp.DPT:
         shape["encoder_depth"] = config.depth
+    if architecture in _STAGES_LEFT:  # their default enlarges the map of one depth only
+        shape["upsampling"] = 1 << (config.depth - _STAGES_LEFT[architecture])
     if "decoder_channels" in known:
         widths = [max(config.decoder_width >> stage, 4) for stage in range(config.depth)]
         is_list = not isinstance(known["decoder_channels"].default, int)

@@ -80,7 +80,7 @@ def test_a_process_killed_for_good_is_resumed_to_the_same_bytes(toy: Toy, tmp_pa
     (tmp_path / "run.toml").write_text(tomli_w.dumps(replace(config, out=str(out)).tree()))
     program = (
         "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
-        "from ramw_fed.config import read_toml, resolve\n"
+        "from ramw_fed.config_sources import read_toml, resolve\n"
         "from ramw_fed.federation.inline import run_inline\n"
         "from ramw_fed.federation.recorder import FolderRecorder\n"
         "if __name__ == '__main__':\n"

@@ -9,7 +9,7 @@ from ramw_fed.errors import ConfigError
 from ramw_fed.learning.models import erosion_network, segmentation_network, with_group_norm
 
 ENCODERS = {"dpt": "tu-vit_tiny_patch16_224"}
-DEPTHS = {"upernet": 5, "segformer": 5, "deeplabv3": 5, "deeplabv3plus": 5, "pan": 5}
+SIZES = {"dpt": 224, "pan": 128}
 
 
 def test_default_networks_give_one_logit_a_bone_and_one_a_joint() -> None:
@@ -90,17 +90,20 @@ def test_parts_that_do_not_go_together_are_refused() -> None:
         segmentation_network(3, SegmentationConfig(architecture="dpt", encoder="resnet18"))
 
 
+def test_a_size_that_the_network_cannot_take_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'pan' .* cannot take segmentation\.image-size = 64"):
+        segmentation_network(3, SegmentationConfig(architecture="pan", encoder="resnet18", image_size=64))
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("depth", [3, 4, 5])
 @pytest.mark.parametrize("architecture", sorted(smp.MODEL_ARCHITECTURES_MAPPING))
-def test_every_architecture_trains(architecture: str) -> None:
-    config = SegmentationConfig(
-        architecture=architecture,
-        encoder=ENCODERS.get(architecture, "resnet18"),
-        depth=DEPTHS.get(architecture, 4),
-        norm="group",
-    )
-    size = 224 if architecture == "dpt" else 64
+def test_every_architecture_trains(architecture: str, depth: int) -> None:
+    size = SIZES.get(architecture, 64)
+    encoder = ENCODERS.get(architecture, "resnet18")
+    config = SegmentationConfig(architecture=architecture, encoder=encoder, depth=depth, norm="group", image_size=size)
     network = segmentation_network(3, config)
     logits = network(torch.randn(2, 1, size, size))
     assert logits.shape == (2, 3, size, size)
+    assert float(logits.detach().sigmoid().mean()) < 0.4
     logits.mean().backward()
