@@ -12,12 +12,13 @@ def creases_of(bone: str, wrist: PosedWrist, rng: np.random.Generator) -> list[P
     if bone == "DistalRadius":
         rims = [_joint_line(outline, wrist, rng, depth) for depth in (rng.uniform(6, 11), rng.uniform(13, 30))]
         border = outline[-int(rng.uniform(24, 36)) : -4]  # the radial one, from the shaft to the styloid
-        return [*rims, np.add(border, (rng.uniform(6, 16) * scale, 0.0))]
+        return [*rims, np.add(border, (rng.uniform(6, 26) * scale, 0.0))]
     if bone == "DistalUlna":
         return [_foot_of_styloid(outline)]
     if bone.startswith("Metacarpal"):
         return [_base_arc(outline, rng.uniform(8, 26) * scale, rng)]
-    return [_arc(outline, rng.uniform(0.66, 0.9), rng.uniform(0.25, 0.6), scale, rng) for _ in range(2)]
+    arcs = [_arc(outline, rng.uniform(0.72, 0.96), rng.uniform(0.15, 0.5), scale, rng) for _ in range(3)]
+    return [*arcs, wrist.hook[: rng.integers(16, 24)]] if bone == "Hamate" else arcs
 
 
 def _arc(outline: Points, shrink: float, share: float, scale: float, rng: np.random.Generator) -> Points:

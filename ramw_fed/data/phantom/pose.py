@@ -52,7 +52,9 @@ def pose(anatomy: Anatomy, style: Style, *, side: int, frame: float, rng: np.ran
     return PosedWrist(
         bones=bones,
         pisiform=to_canvas(moves.apply("Pisiform&Triquetrum", anatomy.pisiform) + moves.pisiform),
-        phalanges={b: to_canvas(moves.apply(b, points)) for b, points in anatomy.phalanges.items()},
+        phalanges={
+            b: to_canvas(moves.apply(b, points) + rng.normal(0, 6, 2)) for b, points in anatomy.phalanges.items()
+        },
         sesamoids=tuple(to_canvas(moves.apply("Metacarpal1st", ring)) for ring in sesamoids),
         hook=to_canvas(moves.apply("Hamate", hook)),
         forearm_skin=(
@@ -94,15 +96,20 @@ class _Moves:
 def _draw_moves(anatomy: Anatomy, rng: np.random.Generator) -> _Moves:
     wide = rng.random() < 0.12
     deviation = float(np.clip(rng.normal(0, 0.22 if wide else 0.11), -0.4, 0.4))
-    closer = 9.0 * anatomy.joint_narrowing
+    collapse = max(0.0, 2 * anatomy.joint_narrowing - 1)  # of a badly worn carpus
+    closer = 9.0 * anatomy.joint_narrowing + 28.0 * collapse
     return _Moves(
         deviation=deviation,
         thumb=float(np.clip(rng.normal(0, 0.17), -0.5, 0.4)),
-        foreshortening=float(np.clip(rng.normal(0.02 - 0.4 * deviation, 0.07), -0.08, 0.24)),
-        row=rng.normal((-12 * deviation - 4, -5 - closer * 0.5), (2.5, 2.0)),
+        foreshortening=float(np.clip(rng.normal(0.02 - 0.4 * deviation + 0.2 * collapse, 0.07), -0.08, 0.3)),
+        row=rng.normal((-12 * deviation - 4, -1 - closer * 0.5), (2.5, 2.0)),
         forearm=rng.normal((-6, -13 - closer * 0.4), (5.0, 4.0)),
         pisiform=rng.normal(0, [9.0, 10.0]),
-        jitter={bone: (float(rng.normal(0, 0.012)), rng.normal(0, 1.0, 2)) for bone in BONES},
+        jitter={
+            bone: (float(rng.normal(0, 0.012 + 0.1 * loose)), rng.normal(0, 1.0 + 7.0 * loose, 2))
+            for bone in BONES
+            for loose in [collapse * (bone not in FOREARM)]
+        },
     )
 
 
