@@ -69,7 +69,7 @@ def draw_anatomy(rng: np.random.Generator, *, has_arthritis: bool) -> Anatomy:
         joint_narrowing=float(narrowing),
         hook=(380 + rng.normal(0, 6), 264 + rng.normal(0, 5), rng.uniform(13, 21), rng.uniform(16, 25)),
         soft_tissue=float(np.clip(rng.normal(1.0, 0.08), 0.8, 1.25)),
-        radial_fading=float(rng.uniform(0.0, 0.55)),
+        radial_fading=float(rng.uniform(0.0, 0.75)),
         calcified_artery=float(rng.uniform(0.03, 0.10)) if rng.random() < 0.05 else 0.0,
         sesamoid_radius=float(rng.uniform(8, 13)),
     )

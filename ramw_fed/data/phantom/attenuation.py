@@ -13,9 +13,10 @@ from ramw_fed.data.phantom.raster import Crop, coverage_of, crop_around, depth_i
 from ramw_fed.data.phantom.texture import Field, Spongiosa
 
 _SPONGY = 0.42  # attenuation of spongy bone beside cortex
-_SUBCHONDRAL = 0.05  # extra attenuation towards the edge of short bones and joint ends
-_SUBCHONDRAL_REACH = 0.3  # of the depth
-_CREASE = 0.22  # attenuation of an inner edge
+_SUBCHONDRAL = 0.12  # extra attenuation of the thin plate at the edge of short bones and joint ends
+_SUBCHONDRAL_REACH = 0.1  # of the depth
+_FAN = 0.45  # how much wider the trabeculae stand at the joint, and closer at the far end
+_CREASE = 0.28  # attenuation of an inner edge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class Build:
         depth: Half of its thickness towards the detector.
         cortex_end: Thickness of the cortex near the joint.
         cortex_shaft: Thickness of the cortex along the shaft.
-        shaft: Where the shaft begins and is full, as distances from the joint; ``None`` for short bones.
-        joint: ``(2,)``, where the distance along the shaft begins.
+        shaft: Where the shaft begins and is full, as distances from either end; ``None`` for short bones.
+        ends: ``(2, 2)``, the joint's end first, then the far one.
         density: Factor on all of it.
         rim: Factor on the cortex.
         trabeculae: Contrast of the spongy texture.
@@ -41,7 +42,7 @@ class Build:
     cortex_end: float
     cortex_shaft: float
     shaft: tuple[float, float] | None
-    joint: Points
+    ends: Points
     density: float
     rim: float
     trabeculae: float
@@ -85,7 +86,7 @@ def cast_shadow(
         return None
     coverage = coverage_of(outline, crop)
     mask = (coverage >= 0.5).astype(np.uint8)
-    texture, slow = _lay_textures(spongiosa, outline, crop, build.shaft is not None, rng)
+    texture, slow = _lay_textures(spongiosa, build, crop, rng)
     shaft = _shaft_share(build, crop)
     attenuation = _shell(depth_inside(coverage), shaft, texture, slow, build)
     if build.fading is not None:
@@ -100,7 +101,7 @@ def cast_shadow(
 
 def _shell(distance: Field, shaft: Field, texture: Field, slow: Field, build: Build) -> Field:
     """Attenuation of cortex and spongy bone, at ``distance`` from the outline."""
-    cortex = build.cortex_end * (1 + 0.5 * slow) + (build.cortex_shaft - build.cortex_end) * shaft
+    cortex = build.cortex_end * (1 + 0.8 * slow * (1 - 0.8 * shaft)) + (build.cortex_shaft - build.cortex_end) * shaft
     cortex = np.clip(cortex, 0.3 * build.cortex_end, 0.9 * build.depth)
     outer = _chord(distance, build.depth)
     inner = _chord(np.maximum(distance - cortex, 0), build.depth - cortex)
@@ -118,13 +119,13 @@ def _chord(distance: NDArray[np.floating], depth: NDArray[np.floating] | float) 
 
 
 def _shaft_share(build: Build, crop: Crop) -> Field:
-    """0 near the joint, 1 along the shaft."""
+    """0 near either end, 1 along the shaft."""
     if build.shaft is None:
         return np.zeros((1, 1), np.float32)
-    rows = np.arange(crop.height, dtype=np.float32)[:, None] + np.float32(crop.y - build.joint[1])
-    columns = np.arange(crop.width, dtype=np.float32)[None, :] + np.float32(crop.x - build.joint[0])
+    rows, columns = np.ogrid[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
+    near, far = (np.hypot((rows - y).astype(np.float32), (columns - x).astype(np.float32)) for x, y in build.ends)
     start, full = build.shaft
-    share = np.clip((np.sqrt(rows**2 + columns**2) - start) / (full - start), 0, 1)
+    share = np.clip((np.minimum(near, far) - start) / (full - start), 0, 1)
     return np.asarray(share * share * (3 - 2 * share), dtype=np.float32)
 
 
@@ -136,29 +137,32 @@ def _towards(origin: Points, edge: Points, crop: Crop) -> Field:
     return np.asarray(np.clip(rows + columns, 0, 1), dtype=np.float32)
 
 
-def _lay_textures(
-    spongiosa: Spongiosa, outline: Points, crop: Crop, is_long: bool, rng: np.random.Generator
-) -> tuple[Field, Field]:
-    """The spongy texture along the bone's axis, and a slow field, both of zero mean."""
-    angle = rng.uniform(0, 360)
-    if is_long:
-        spread = outline - outline.mean(axis=0)
-        _, vectors = np.linalg.eigh(spread.T @ spread)
-        angle = float(np.degrees(np.arctan2(vectors[0, 1], vectors[1, 1]))) + rng.normal(0, 4)
-    squeeze = 1.0 if is_long else rng.uniform(0.7, 1.0)  # short bones' struts have a direction too
-    texture = _cut(spongiosa.streaks if is_long else spongiosa.net, crop, angle, squeeze, rng)
-    slow = _cut(spongiosa.slow, crop, angle, squeeze, rng)
-    return np.asarray(texture, dtype=np.float32), np.asarray(slow, dtype=np.float32)
+def _lay_textures(spongiosa: Spongiosa, build: Build, crop: Crop, rng: np.random.Generator) -> tuple[Field, Field]:
+    """The spongy texture along the bone's axis, fanning out to the joint, and a slow field, both of zero mean."""
+    angle, squeeze = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 1.0)  # short bones' struts have a direction too
+    tile = spongiosa.net
+    if build.shaft is not None:
+        across, along = build.ends[1] - build.ends[0]
+        angle, squeeze = float(np.arctan2(across, along)) + rng.normal(0, 0.07), 1.0
+        tile = spongiosa.streaks
+    return _cut(tile, crop, angle, squeeze, rng, fan=_FAN), _cut(spongiosa.slow, crop, angle, squeeze, rng)
 
 
-def _cut(tile: Field, crop: Crop, degrees: float, squeeze: float, rng: np.random.Generator) -> Field:
-    """A turned piece of a tile the size of the crop, from within the tile where that is large enough."""
+def _cut(tile: Field, crop: Crop, angle: float, squeeze: float, rng: np.random.Generator, *, fan: float = 0.0) -> Field:
+    """A piece of a tile the size of the crop, its y turned to ``angle``; from within a tile that is large enough.
+
+    Seen in perspective: ``fan`` is the share by which its lines stand closer at the far end of that axis.
+    """
     side = tile.shape[0]
-    reach = min(0.5 * float(np.hypot(crop.width, crop.height)), 0.5 * side)
+    middle = np.array([crop.width, crop.height]) / 2
+    reach = min(float(np.hypot(*middle)), 0.5 * side)
     place = rng.uniform(reach, side - reach, 2)
-    matrix = cv2.getRotationMatrix2D((crop.width / 2, crop.height / 2), degrees, 1.0)
-    matrix[1] *= squeeze
-    matrix[:, 2] += place - [crop.width / 2, squeeze * crop.height / 2]
+    axis = np.array([np.sin(angle), np.cos(angle)])
+    turn = np.array([[axis[1], -axis[0]], squeeze * axis])
+    lean = np.append(-axis, axis @ middle) * fan / np.hypot(*middle) + [0, 0, 1]
+    matrix = np.vstack([np.outer(place, lean) + np.column_stack([turn, -turn @ middle]), lean])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     shape = (crop.width, crop.height)
-    return np.asarray(cv2.warpAffine(tile, matrix, shape, flags=flags, borderMode=cv2.BORDER_REFLECT))
+    return np.asarray(
+        cv2.warpPerspective(tile, matrix, shape, flags=flags, borderMode=cv2.BORDER_REFLECT), dtype=np.float32
+    )

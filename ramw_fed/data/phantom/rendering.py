@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -105,6 +106,7 @@ def _superpose(
     for shadow in _shadows_without_mask(wrist, anatomy, style, spongiosa, rng, side):
         total[shadow.crop.window] += np.power(shadow.attenuation, power)
     np.power(total, 1 / power, out=total)
+    total += _bed(total, wrist.scale)
     # What stands well in front of the other bones shares nothing with them: its shadow adds.
     for kind, opacity, outline in (("Pisiform", 0.45, wrist.pisiform), ("Hook", 0.22, wrist.hook)):
         build = _build(kind, outline, anatomy, style, wrist.scale, rng)
@@ -114,6 +116,14 @@ def _superpose(
             if kind == "Pisiform":
                 masks[BONES.index("Pisiform&Triquetrum")][shadow.crop.window] |= shadow.mask
     return total
+
+
+def _bed(bones: Field, scale: float) -> Field:
+    """Capsule and cartilage around the joints, and the bones' own scatter: they lift the gaps between bones."""
+    height, width = bones.shape
+    coarse = cv2.resize(bones, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
+    wide = cv2.GaussianBlur(coarse, (0, 0), max(_BED_REACH * scale / 4, 0.5))
+    return np.asarray(_BED * cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def _shadows_without_mask(
@@ -129,6 +139,8 @@ def _shadows_without_mask(
             yield shadow
 
 
+_BED = 0.5  # attenuation around joints beside that of the bones
+_BED_REACH = 22.0  # px of 600
 _ULNAR_CORNER = 10 * 6  # on the outline of the radius: the eleventh control point
 _DEPTHS = {
     "DistalRadius": 46.0,
@@ -142,7 +154,7 @@ _DEPTHS = {
     "Sesamoid": 11.0,
     "Phalanx": 24.0,
 }
-_DENSITIES = {"DistalRadius": 0.80, "DistalUlna": 0.80, "Pisiform": 0.8, "Hook": 0.8, "Sesamoid": 0.6}
+_DENSITIES = {"DistalRadius": 0.85, "DistalUlna": 0.82, "Pisiform": 0.8, "Hook": 0.8, "Sesamoid": 0.6}
 _SHAFTS = {"DistalRadius": (60.0, 240.0), "DistalUlna": (50.0, 190.0), "Metacarpal1st": (40.0, 120.0)}
 
 
@@ -150,25 +162,26 @@ def _build(bone: str, outline: Points, anatomy: Anatomy, style: Style, scale: fl
     is_long = bone.startswith(("Distal", "Metacarpal", "Phalanx"))
     depth = _DEPTHS.get(bone, 27.0 if is_long else 33.0)
     start, full = _SHAFTS.get(bone, (35.0, 120.0))
-    is_joint_on_top = bone.startswith("Distal")
-    density = _DENSITIES.get(bone, 0.80 if is_long else 1.17) * anatomy.density
+    upper, lower = outline[np.argmin(outline[:, 1])], outline[np.argmax(outline[:, 1])]
+    density = _DENSITIES.get(bone, 0.77 if is_long else 1.14) * anatomy.density
     sclerosis = 1 + 0.35 * anatomy.joint_narrowing
     return Build(
         depth=depth * scale,
-        cortex_end=1.8 * scale * (1.0 if is_long else sclerosis),
+        cortex_end=1.5 * scale * (1.0 if is_long else sclerosis),
         cortex_shaft=anatomy.cortex * (0.55 if bone == "DistalRadius" else 0.75) * depth * scale,
         shaft=(start * scale, full * scale) if is_long else None,
-        joint=outline[np.argmin(outline[:, 1]) if is_joint_on_top else np.argmax(outline[:, 1])],
+        ends=np.array([upper, lower] if bone.startswith("Distal") else [lower, upper]),
         density=density * float(np.exp(rng.normal(0, 0.06))),
         rim=style.rim,
         trabeculae=style.trabeculae * anatomy.trabeculae,
-        crease_width=rng.uniform(2.0, 6.0) * scale,
-        fading=_radial_side(outline) if bone == "DistalRadius" else None,
+        crease_width=rng.uniform(1.0, 3.0) * scale,
+        fading=_radial_side(outline, rng) if bone == "DistalRadius" else None,
         fading_loss=anatomy.radial_fading,
     )
 
 
-def _radial_side(radius: Points) -> tuple[Points, Points]:
-    """Middle of the radius' joint surface, and its radial border beside it."""
-    styloid, ulnar_corner = radius[np.argmin(radius[:, 1])], radius[_ULNAR_CORNER]
-    return np.asarray((styloid + ulnar_corner) / 2), radius[0]
+def _radial_side(radius: Points, rng: np.random.Generator) -> tuple[Points, Points]:
+    """Where the radius begins to thin out, at most in the middle of its joint surface, and its radial border."""
+    styloid, ulnar_corner, border = radius[np.argmin(radius[:, 1])], radius[_ULNAR_CORNER], radius[0]
+    middle = (styloid + ulnar_corner) / 2
+    return np.asarray(middle + rng.uniform(0, 0.75) * (border - middle)), border

@@ -26,14 +26,14 @@ def draw_spongiosa(rng: np.random.Generator, scale: float) -> Spongiosa:
     """Draw the tiles at ``scale`` output pixels per frame pixel."""
     side = max(int(_TILE * scale), 24)
     noise = rng.standard_normal((3, side, side), dtype=np.float32)
-    mesh = _strands(noise[0], 1.5 * scale, stretch=1.2)
-    strands = _strands(noise[1], 1.7 * scale, stretch=2.4)
-    across = np.rot90(_strands(noise[2], 1.7 * scale, stretch=2.4))
-    struts = _unit(np.asarray(mesh + 0.8 * strands + 0.8 * across, dtype=np.float32))
-    streaks = _strands(noise[2], 1.5 * scale, stretch=6.0) + 0.7 * _strands(noise[0], 2.3 * scale, stretch=5.0)
+    mesh = _strands(noise[0], 0.95 * scale, stretch=1.3)
+    strands = _strands(noise[1], 1.0 * scale, stretch=4.0)
+    across = np.rot90(_strands(noise[2], 1.0 * scale, stretch=3.0))
+    struts = _unit(np.asarray(0.7 * mesh + strands + 0.6 * across, dtype=np.float32))
+    streaks = _strands(noise[2], 1.0 * scale, stretch=8.0) + 0.5 * _strands(noise[0], 1.6 * scale, stretch=6.0)
     slow = draw_slow_field(rng, side, side, (13, 13))
     # Averaging over a coarser pixel takes contrast from the texture.
-    contrast = 0.17 * min(scale, 1.0) ** 0.35
+    contrast = 0.19 * min(scale, 1.0) ** 0.35
     return Spongiosa(0.9 * contrast * struts, contrast * (0.85 * _unit(streaks) + 0.5 * struts), slow)
 
 
