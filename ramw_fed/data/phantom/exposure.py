@@ -20,7 +20,7 @@ def expose(bones: Field, soft: Field, style: Style, *, scale: float, rng: np.ran
     """
     height, width = soft.shape
     tendons = draw_slow_field(rng, height, width, (5, 26)) + draw_slow_field(rng, height, width, (9, 9))
-    attenuation = style.bone * bones + style.soft_tissue * 0.55 * soft * (1 + 0.02 * tendons)
+    attenuation = style.bone * bones + style.soft_tissue * 0.55 * soft * (1 + 0.03 * tendons)
     attenuation = cv2.GaussianBlur(attenuation, (0, 0), max(style.blur * scale, 0.35))
     tone = 1 - np.exp(-style.exposure * attenuation)
     radius = style.unsharp_radius * scale

@@ -15,7 +15,7 @@ from ramw_fed.data.phantom.erosions import draw_lesions
 from ramw_fed.data.phantom.exposure import expose
 from ramw_fed.data.phantom.outlines import FRAME_SIDE, Points
 from ramw_fed.data.phantom.pose import PosedWrist, pose
-from ramw_fed.data.phantom.soft_tissue import draw_artery, draw_skin_folds, soft_tissue_thickness
+from ramw_fed.data.phantom.soft_tissue import draw_artery, draw_fat_planes, draw_skin_folds, soft_tissue_thickness
 from ramw_fed.data.phantom.styles import Style
 from ramw_fed.data.phantom.texture import Field, Spongiosa, draw_spongiosa
 
@@ -65,6 +65,7 @@ def render(
     bones = _superpose(wrist, anatomy, style, scores, masks, lesion_rng, texture_rng)
     soft = soft_tissue_thickness(wrist, side=side, margin=style.margin * anatomy.soft_tissue)
     draw_skin_folds(soft, wrist, rng=texture_rng)
+    draw_fat_planes(soft, wrist, rng=texture_rng)
     draw_artery(soft, wrist, opacity=anatomy.calcified_artery, rng=texture_rng)
     image = expose(bones, soft, style, scale=size / FRAME_SIDE, rng=exposure_rng)
     if style.band:

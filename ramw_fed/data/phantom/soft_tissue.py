@@ -56,14 +56,29 @@ def draw_artery(soft: Field, wrist: PosedWrist, *, opacity: float, rng: np.rando
     """Add the two broken walls of a calcified radial artery, in place; nothing where ``opacity`` is 0."""
     if opacity == 0:
         return
-    radial, ulnar = wrist.forearm_skin
-    inward = (ulnar.mean(axis=0) - radial.mean(axis=0)) / np.linalg.norm(ulnar.mean(axis=0) - radial.mean(axis=0))
-    course = np.stack([np.interp(np.linspace(0, 5, 120), np.arange(6), radial[:, i]) for i in (0, 1)], axis=1)
-    course += inward * (30 + 5 * np.sin(np.linspace(0, 22, 120)))[:, None] * wrist.scale
-    for wall in (0.0, 6.0):
-        starts = np.flatnonzero(rng.random(116) < 0.3)
-        pieces = [course[start : start + 3] + inward * wall * wrist.scale for start in starts]
+    for wall in (30.0, 36.0):
+        course = _along_forearm(*wrist.forearm_skin, (wall + 5 * np.sin(np.linspace(0, 22, 120))) * wrist.scale)
+        pieces = [course[start : start + 3] for start in np.flatnonzero(rng.random(116) < 0.3)]
         _add_lines(soft, pieces, width=1.6 * wrist.scale, height=3 * opacity)
+
+
+def draw_fat_planes(soft: Field, wrist: PosedWrist, *, rng: np.random.Generator) -> None:
+    """Take off the dark stripes of fat between skin, muscles and tendons, which run along the forearm, in place."""
+    for skin, other in (wrist.forearm_skin, wrist.forearm_skin[::-1]):
+        for _ in range(int(rng.integers(1, 4))):
+            waves = rng.uniform(2, 8) * np.sin(np.linspace(0, rng.uniform(2, 12), 120) + rng.uniform(0, 6))
+            course = _along_forearm(skin, other, (rng.uniform(14, 60) + waves) * wrist.scale)
+            start, end = np.sort(rng.integers(0, 120, 2))
+            height = -rng.uniform(0.02, 0.07)
+            _add_lines(soft, [course[start : end + 2]], width=rng.uniform(2, 7) * wrist.scale, height=height)
+
+
+def _along_forearm(skin: Points, other: Points, inward: Points) -> Points:
+    """A line ``(120, 2)`` that keeps ``inward`` pixels off one side's skin, towards the other side's."""
+    across = other.mean(axis=0) - skin.mean(axis=0)
+    places = np.linspace(0, len(skin) - 1, 120)
+    course = np.stack([np.interp(places, np.arange(len(skin)), skin[:, axis]) for axis in (0, 1)], axis=1)
+    return np.asarray(course + inward[:, None] * across / np.linalg.norm(across))
 
 
 def _add_lines(soft: Field, lines: list[Points], *, width: float, height: float) -> None:
