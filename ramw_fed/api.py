@@ -157,8 +157,7 @@ def _engine(name: str) -> Any:
 
 
 def _baselines(config: RunConfig, watch: Watch) -> dict[str, dict[str, Any]]:
-    cohort = read_ramw600(Path(config.cohort), split=config.split)
-    wanted = list_baselines(cohort, config)
+    wanted = list_baselines(config)
     found: dict[str, dict[str, Any]] = {}
     context = get_context("forkserver")
     context.set_forkserver_preload(["ramw_fed.baselines"])

@@ -45,15 +45,23 @@ class Baseline:
     center: str = ""
 
 
-def list_baselines(cohort: Cohort, config: RunConfig) -> list[Baseline]:
+def list_baselines(config: RunConfig) -> list[Baseline]:
     """Return the baselines of a run: the center with most patients to train on alone, and the trivial methods."""
-    baselines = []
+    baselines, cohort = [], read_centers(config)
     for name in config.tasks:
         largest = largest_center(cohort, get_task(name))
         if largest:
             baselines.append(Baseline(title=f"{largest} alone", task=name, center=largest))
         baselines += [Baseline(title=title, task=name) for title in TRIVIAL.get(name, {})]
     return baselines
+
+
+def read_centers(config: RunConfig) -> Cohort:
+    """Return the run's cohort with the centers that take part."""
+    cohort = read_ramw600(Path(config.cohort), split=config.split)
+    if not config.centers:
+        return cohort
+    return cohort.keep(one for one in cohort.radiographs if one.center in config.centers)
 
 
 def largest_center(cohort: Cohort, task: Task) -> str:
@@ -68,9 +76,7 @@ def largest_center(cohort: Cohort, task: Task) -> str:
 
 def measure_baseline(baseline: Baseline, config: RunConfig) -> dict[str, Any]:
     """Return the scopes of ``metrics.json`` that ``baseline`` reaches on the test split of ``config.cohort``."""
-    cohort = read_ramw600(Path(config.cohort), split=config.split)
-    if config.centers:
-        cohort = cohort.keep(one for one in cohort.radiographs if one.center in config.centers)
+    cohort = read_centers(config)
     task = get_task(baseline.task)
     if baseline.center:
         table = train_alone(baseline.center, task, cohort, config)

@@ -23,14 +23,16 @@ class Enrolment:
     """What a center registers once, before the first round, for one task.
 
     Attributes:
-        patients: Patients with a training example; the center's weight in every mean. 0: it takes no part.
+        patients: Patients with a training example; the center's weight in every mean. 0: it does not train.
         examples: Training examples (images or joints).
         validation: Validation examples.
+        test: Radiographs of the test split with the task's labels.
     """
 
     patients: int
     examples: int
     validation: int
+    test: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,12 @@ class Center:
     def enrol(self, task: Task) -> Enrolment:
         """Return what the center has to train ``task``."""
         examples, validation = self._read(task, "train"), self._read(task, "val")
-        return Enrolment(patients=len(np.unique(examples.patients)), examples=len(examples), validation=len(validation))
+        return Enrolment(
+            patients=len(np.unique(examples.patients)),
+            examples=len(examples),
+            validation=len(validation),
+            test=len(task.of(self.cohort, "test").radiographs),
+        )
 
     def train(self, task: Task, weights: Weights, round_number: int) -> Update:
         """Train from ``weights`` for one round (counted from 1)."""

@@ -94,8 +94,10 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
 
 
 def _refuse_missing(measured: Mapping[str, Measured]) -> None:
-    missing = {f"{each.center}: {each.code} {each.reason}" for one in measured.values() for each in one.rejections}
+    missing = {center for one in measured.values() for center in one.missing}
     if missing:
+        told = {f"{each.center}: {each.code} {each.reason}" for one in measured.values() for each in one.rejections}
         raise FederationError(
-            f"not every center measured the final weights ({'; '.join(sorted(missing))}); resume to measure again"
+            f"{', '.join(sorted(missing))} did not measure the final weights ({'; '.join(sorted(told))}); "
+            "resume to measure again"
         )

@@ -30,7 +30,8 @@ class Roll:
     Attributes:
         run: Opaque name of the run.
         nodes: Center to Flower's number of its node, sorted by center.
-        enrolments: Task to center to what it has to train it; only centers with a patient, sorted.
+        enrolments: Task to center to what it has; only centers with a patient to train on, sorted.
+        testers: Task to the centers with a test radiograph, sorted; some may have nothing to train on.
         description: What the images of all centers show.
         cohort: One hash for the cohorts of all centers.
     """
@@ -38,6 +39,7 @@ class Roll:
     run: str
     nodes: Mapping[str, int]
     enrolments: Mapping[str, Mapping[str, Enrolment]]
+    testers: Mapping[str, Sequence[str]]
     description: Description
     cohort: str
 
@@ -86,10 +88,14 @@ def _enrol(grid: Grid, config: RunConfig, run: str, nodes: Sequence[int]) -> dic
     sifted = validation.sift(
         questions, replies, lambda reply, question: (question.node, records.read_registration(reply))
     )
-    if sifted.rejections:
-        told = "; ".join(f"{each.center}: {each.code}, {each.reason}" for each in sifted.rejections)
-        raise FederationError(f"not every center could enrol: {told}")
-    _refuse_other_names(sifted.answers.values(), {info.node_id: info.name for info in grid.get_nodes()})
+    registered = {info.node_id: info.name for info in grid.get_nodes()}
+    # A node that is registered under none of the names that the run waits for cannot stop it.
+    awaited = set(config.centers) or set(registered.values())
+    strangers = {f"node {node}" for node, name in registered.items() if name and name not in awaited}
+    told = [f"{each.center}: {each.code}, {each.reason}" for each in sifted.rejections if each.center not in strangers]
+    if told:
+        raise FederationError(f"not every center could enrol: {'; '.join(told)}")
+    _refuse_other_names(sifted.answers.values(), registered)
     # A simulation may have more nodes than the cohort has centers; those stand for nobody.
     return {node: one for node, one in sifted.answers.values() if one.center}
 
@@ -123,14 +129,11 @@ def _roll(run: str, config: RunConfig, tasks: Sequence[str], registered: Mapping
     registrations = {name: by_name[name][1] for name in sorted(by_name)}
     _refuse_other_versions(registrations)
     _refuse_other_descriptions(registrations)
-    enrolments = {
-        task: {
-            name: one.enrolments[task]
-            for name, one in registrations.items()
-            if task in one.enrolments and one.enrolments[task].patients > 0
-        }
+    known = {
+        task: {name: one.enrolments[task] for name, one in registrations.items() if task in one.enrolments}
         for task in tasks
     }
+    enrolments = {task: {name: one for name, one in own.items() if one.patients > 0} for task, own in known.items()}
     for task, enrolled in enrolments.items():
         if not enrolled:
             raise FederationError(f"no center has examples to train {task}; check the cohort's labels, or set tasks")
@@ -140,6 +143,7 @@ def _roll(run: str, config: RunConfig, tasks: Sequence[str], registered: Mapping
         run=run,
         nodes={name: by_name[name][0] for name in registrations},
         enrolments=enrolments,
+        testers={task: [name for name, one in own.items() if one.test > 0] for task, own in known.items()},
         description=first.description,
         cohort=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
     )

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from ramw_fed.config import TrainingConfig
 from ramw_fed.data.cohort import Description
 from ramw_fed.federation.packets import is_number
+from ramw_fed.federation.records import MOST
 from ramw_fed.federation.validation import MEASURES, Question, Rejection, Sifted, coded, refuse_other_name
 from ramw_fed.metrics.ranges import range_of
+from ramw_fed.statistics.intervals import FEWEST_PATIENTS
 from ramw_fed.tasks.task import Column, Sums, Table, Task
 
 Summary = Mapping[str, Any]
@@ -28,6 +30,7 @@ class Measured:
 
     tables: Mapping[str, Table] = field(default_factory=dict)
     summaries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    missing: Sequence[str] = ()
     rejections: Sequence[Rejection] = ()
 
 
@@ -86,8 +89,9 @@ def _fits(values: NDArray[Any], rule: Column) -> bool:
     if values.dtype.kind != rule.empty().dtype.kind or values.shape[1:] != rule.empty().shape[1:]:
         return False
     if rule.is_text:
-        return True
-    return bool((np.isnan(values) | ((values >= rule.least) & (values <= rule.most) & np.isfinite(values))).all())
+        return not rule.choices or set(values.tolist()) <= set(rule.choices)
+    is_inside = (values >= rule.least) & (values <= rule.most) & np.isfinite(values)
+    return bool((is_inside | np.isnan(values) if rule.is_optional else is_inside).all())
 
 
 def _check_scope(scope: Any, wanted: Mapping[str, Any], place: str) -> None:
@@ -105,25 +109,29 @@ def _check_scope(scope: Any, wanted: Mapping[str, Any], place: str) -> None:
 
 def is_entry(entry: Any, metric: str) -> bool:
     """Whether ``entry`` is one of ``metrics.json``: a value in the metric's range, or why there is none."""
-    if not isinstance(entry, Mapping) or type(entry.get("n")) is not int or entry["n"] < 0:
+    if not isinstance(entry, Mapping) or type(entry.get("n")) is not int or not 0 <= entry["n"] <= MOST:
         return False
     keys = set(entry) - _OPTIONAL
-    if any(type(entry[key]) is not int or entry[key] < 0 for key in _OPTIONAL & set(entry)):
+    if any(type(entry[key]) is not int or not 0 <= entry[key] <= MOST for key in _OPTIONAL & set(entry)):
         return False
     if entry.get("value") is None:
         has_reason = isinstance(entry.get("reason"), str) and len(entry["reason"]) <= _LONGEST_REASON
         return has_reason and keys == {"value", "ci", "n", "reason"} and entry["ci"] is None
     numbers = [entry["value"], *(entry["ci"] if isinstance(entry.get("ci"), list) else [])]
     least, most = range_of(metric)
-    is_possible = all(is_number(number) and least <= number <= most for number in numbers)
-    return is_possible and keys == {"value", "ci", "n"} and (entry["ci"] is None or len(numbers) == 3)
+    if keys != {"value", "ci", "n"} or not all(is_number(one) and least <= one <= most for one in numbers):
+        return False
+    if entry["ci"] is None:
+        return True
+    return len(numbers) == 3 and numbers[1] <= numbers[2] and bool(entry["n"] >= FEWEST_PATIENTS)
 
 
-def of_task(sifted: Sifted[tuple[Table | None, Summary | None]], task: str) -> Measured:
-    """Return what was measured of one task, and what was refused of it."""
+def of_task(sifted: Sifted[tuple[Table | None, Summary | None]], task: str, asked: Sequence[str]) -> Measured:
+    """Return what was measured of one task, who of those asked did not, and what was refused."""
     own = {center: answer for (name, center), answer in sorted(sifted.answers.items()) if name == task}
     return Measured(
         tables={center: table for center, (table, _) in own.items() if table is not None},
         summaries={center: summary for center, (_, summary) in own.items() if summary is not None},
+        missing=[center for center in asked if center not in own],
         rejections=[rejection for rejection in sifted.rejections if rejection.task in (task, "")],
     )

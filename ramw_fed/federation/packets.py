@@ -126,7 +126,7 @@ def _read_header(metadata: Any) -> dict[str, Any]:
 
 def _shape(name: str, entry: Any) -> Shape:
     try:
-        return Shape(_DTYPES.get(entry["dtype"], str(entry["dtype"])), tuple(entry["shape"]))
+        return Shape(_DTYPES.get(entry["dtype"], str(entry["dtype"])[:16]), tuple(entry["shape"][:16]))
     except (TypeError, KeyError) as error:
         raise UpdateError(f"tensor {name!r} has no type or size") from error
 

@@ -116,6 +116,9 @@ def _scopes(name: str, measured: Measured, outcome: Outcome, config: RunConfig) 
     summaries = dict(measured.summaries)
     for center, rows in measured.tables.items():
         summaries[center] = summarize(rows)
+    nothing = {column: rule.empty() for column, rule in task.columns(description).items()}
+    for center in outcome.roll.nodes if nothing else ():  # all are listed, also those without a test radiograph
+        summaries.setdefault(center, summarize(nothing, centers=[center]))
     return from_summaries({center: summaries[center]["centers"][center] for center in sorted(summaries)})
 
 
@@ -126,6 +129,11 @@ def join(tables: Mapping[str, Table]) -> dict[str, Any]:
 
 def from_summaries(centers: Mapping[str, Scope]) -> dict[str, Any]:
     """Return the scopes that can be had from the centers' own: macro is made of them alone, pooled cannot be."""
-    names = sorted({name for scope in centers.values() for name in scope if name != "by"})
-    withheld = {"value": None, "ci": None, "n": 0, "reason": "values of single radiographs stay at the centers"}
-    return {"centers": dict(centers), "macro": macro(centers), "pooled": {name: dict(withheld) for name in names}}
+    together = macro(centers)
+    return {"centers": dict(centers), "macro": together, "pooled": _withheld(together)}
+
+
+def _withheld(scope: Scope) -> Scope:
+    """Return a scope of the same entries, none of which has a value."""
+    entry = {"value": None, "ci": None, "n": 0, "reason": "values of single radiographs stay at the centers"}
+    return {name: dict(entry) if "value" in below else _withheld(below) for name, below in scope.items()}

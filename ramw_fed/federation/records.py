@@ -18,7 +18,7 @@ from ramw_fed.center import Enrolment, Update
 from ramw_fed.config import RunConfig
 from ramw_fed.config_sources import resolve
 from ramw_fed.data.cohort import Description
-from ramw_fed.data.radiograph import Split
+from ramw_fed.data.radiograph import SPLITS, Split
 from ramw_fed.errors import UpdateError
 from ramw_fed.federation.packets import Packet, Shape, is_number, pack, pack_columns, unpack, unpack_columns
 from ramw_fed.knobs import nest
@@ -31,6 +31,10 @@ MESSAGE_TYPES: Mapping[Purpose, str] = {
     "validate": "evaluate.validate",
     "measure": "evaluate.measure",
 }
+
+# No center has more of anything that is counted, and no name is longer.
+MOST = 10_000_000
+_LONGEST_NAME = 100
 
 _ORDER, _CONFIG, _ANSWER, _PACKET = "order", "config", "answer", "packet"
 # Flower's own numbers for errors end at 8.
@@ -141,6 +145,8 @@ def read_order(message: Message) -> Order:
         order, config = message.content.config_records[_ORDER], message.content.config_records[_CONFIG]
         ticket = Ticket(**json.loads(str(order["ticket"])))
         split: Any = order["split"]
+        if split not in SPLITS:
+            raise ValueError("no such split")
     except (KeyError, TypeError, ValueError) as error:
         raise UpdateError(f"the message is no order: {error}; coordinator and center must run one version") from error
     blob = _read_blob(message.content, _PACKET)
@@ -222,16 +228,13 @@ def read_registration(message: Message) -> Registration:
     """
     header = unpack(_read_blob(message.content, _ANSWER), expected={}).header
     try:
-        enrolments = {
-            str(task): Enrolment(**{name: _count(raw[name], name) for name in ("patients", "examples", "validation")})
-            for task, raw in header["enrolments"].items()
-        }
+        enrolments = {_name(task): _enrolment(raw) for task, raw in header["enrolments"].items()}
         return Registration(
-            center=str(header["center"]),
-            centers=tuple(map(str, header["centers"])),
-            cohort=str(header["cohort"]),
+            center=_name(header["center"]),
+            centers=tuple(map(_name, header["centers"])),
+            cohort=_name(header["cohort"]),
             description=Description.from_dict(header["description"]),
-            versions={str(name): str(version) for name, version in header["versions"].items()},
+            versions={_name(name): _name(version) for name, version in header["versions"].items()},
             enrolments=enrolments,
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -301,6 +304,19 @@ def _read_blob(content: RecordDict, key: str) -> bytes:
 
 
 def _count(value: Any, name: str = "a count") -> int:
-    if type(value) is not int or value < 0:
-        raise UpdateError(f"{name} is {str(value)[:40]!r}; a whole number of at least 0 is wanted")
+    if type(value) is not int or not 0 <= value <= MOST:
+        raise UpdateError(f"{name} is no whole number from 0 to {MOST}")
     return value
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME or not value.isprintable():
+        raise UpdateError(f"{str(value)[:40]!r} is no name: at most {_LONGEST_NAME} printable characters are wanted")
+    return value
+
+
+def _enrolment(raw: Mapping[str, Any]) -> Enrolment:
+    enrolment = Enrolment(**{name: _count(raw[name], name) for name in ("patients", "examples", "validation", "test")})
+    if enrolment.patients > enrolment.examples:
+        raise UpdateError("more patients than examples are registered")
+    return enrolment

@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
-from ramw_fed.center import Enrolment, Update
+from ramw_fed.center import Update
 from ramw_fed.config import RunConfig
 from ramw_fed.data.radiograph import Split
 from ramw_fed.errors import FederationError
@@ -104,7 +104,7 @@ class RamwStrategy(Strategy):
                 self.config.training(question.ticket.task),
             ),
         )
-        return {task: measurements.of_task(sifted, task) for task in weights}
+        return {task: measurements.of_task(sifted, task, self.roll.testers[task]) for task in weights}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -154,8 +154,11 @@ class RamwStrategy(Strategy):
         sifted = validation.sift(self._questions, replies, read)
         for task, record in self._records.items():
             record["rejections"] += rejection_records(sifted, task)
-            sums = add_sums({center: sums for (name, center), sums in sifted.answers.items() if name == task})
-            self._keep_best(task, server_round, sums)
+            sums = {center: sums for (name, center), sums in sifted.answers.items() if name == task}
+            record["validation"] = add_sums(sums)
+            # Rounds are compared over the same patients or not at all: else who stays silent chooses the round.
+            is_whole = set(sums) == set(self.roll.enrolments[task])
+            self._keep_best(task, server_round, record["validation"] if is_whole else {})
         return None
 
     def summary(self) -> None:
@@ -207,7 +210,6 @@ class RamwStrategy(Strategy):
     def _keep_best(self, task: str, round_number: int, sums: Sums) -> None:
         state, record = self.state.tasks[task], self._records[task]
         quality = self.tasks[task].quality(sums) if record["aggregated"] and sums else float("nan")
-        record["validation"] = dict(sums)
         record["quality"] = quality if quality == quality else None
         if record["aggregated"] and is_better(record["quality"], state.best_quality):
             state.best, state.best_round, state.best_quality = state.weights, round_number, record["quality"]
@@ -222,7 +224,7 @@ class RamwStrategy(Strategy):
         self._bytes_down = {task: len(blob) for task, blob in packed.items()}
         for task, blob in packed.items():
             base = records.fingerprint(blob)
-            for center in self.roll.enrolments[task]:
+            for center in self.roll.testers[task] if purpose == "measure" else self.roll.enrolments[task]:
                 nonce = secrets.token_hex(16)
                 ticket = Ticket(
                     run=self.roll.run, purpose=purpose, task=task, round=round_number, base=base, nonce=nonce
@@ -235,8 +237,8 @@ class RamwStrategy(Strategy):
         return [message for _, message in sorted(messages, key=lambda pair: -pair[0])]
 
     def _expected_seconds(self, purpose: Purpose, task: str, center: str) -> float:
-        enrolment: Enrolment = self.roll.enrolments[task][center]
-        guess = float(enrolment.examples * self.config.training(task).local_epochs)
+        enrolment = self.roll.enrolments[task].get(center)
+        guess = float(enrolment.examples * self.config.training(task).local_epochs) if enrolment else 0.0
         return self._expected_s.get((purpose, task, center), guess)
 
     def _exchange(self, grid: Grid, purpose: Purpose, orders: Sequence[Message]) -> list[Message]:

@@ -182,12 +182,16 @@ def too_long(norms: Mapping[str, float], max_ratio: float) -> dict[str, str]:
     """Return center to reason for updates longer than ``max_ratio`` times the centers' median.
 
     The median is over updates that moved at all: a center that has nothing to learn makes nobody else an outlier. Of an
-    even number it is the lower of the middle two, else one of two centers could never be refused.
+    even number it is the lower of the middle two. Where there are two only, nobody can say whether one ran away or the
+    other held back: both are refused.
     """
     moved = [norm for norm in norms.values() if norm > 0]
     if not moved:
         return {}
     limit = max_ratio * sorted(moved)[(len(moved) - 1) // 2]
+    if len(moved) == 2 and not max(moved) <= limit:
+        reason = f"the only two updates are {min(moved):.3g} and {max(moved):.3g} long, max-norm-ratio apart"
+        return {center: reason for center, norm in norms.items() if norm > 0}
     return {
         center: f"the update is {norm:.3g} long, over max-norm-ratio x the centers' median = {limit:.3g}"
         for center, norm in norms.items()

@@ -35,6 +35,8 @@ def weighted_mean(start: Weights, ends: Mapping[str, Weights], shares: Mapping[s
         shares: Center name to a non-negative number, such as its patients; scaled to sum 1 over ``ends``.
     """
     names = sorted(ends)
+    if len(names) == 1:  # w + (w_k - w) is w_k only up to its last bit
+        return {key: ends[names[0]][key].clone() for key in start}
     total = sum(shares[name] for name in names)
     mean: dict[str, Tensor] = {}
     for key, origin in start.items():

@@ -100,8 +100,9 @@ def _slope(rows: Rows) -> Callable[[Values], Values]:
 
 
 def _has_slope(rows: Rows) -> bool:
-    """Whether the likelihood has a largest value: both classes there, and their probabilities interleaved."""
-    positive, negative = rows.probabilities[rows.labels], rows.probabilities[~rows.labels]
+    """Whether the likelihood has a largest value: both classes there, and their (clipped) logits interleaved."""
+    logit = _logit(rows.probabilities)
+    positive, negative = logit[rows.labels], logit[~rows.labels]
     if not len(positive) or not len(negative):
         return False
     return bool(positive.min() < negative.max() and negative.min() < positive.max())

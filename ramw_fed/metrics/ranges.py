@@ -1,13 +1,14 @@
 """Where each measure can lie, so that an answer from elsewhere can be held against it."""
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from ramw_fed.statistics.intervals import Interval
 
-_AT_LEAST_0 = (0.0, math.inf)
-_ANYTHING = (-math.inf, math.inf)
+# No radiograph is wider, and no odds are longer; sums of what is larger would overflow.
+_LARGEST = 1e9
+_AT_LEAST_0 = (0.0, _LARGEST)
+_ANYTHING = (-_LARGEST, _LARGEST)
 
 RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {

@@ -152,7 +152,8 @@ def measure(model: nn.Module, cohort: Cohort, split: Split, config: ErosionConfi
 def columns(description: Description) -> dict[str, Column]:
     """Return what the columns of :func:`measure` hold."""
     return {
-        **dict.fromkeys(("center", "patient", "name", "joint"), TEXT),
+        **dict.fromkeys(("center", "patient", "name"), TEXT),
+        "joint": Column(is_text=True, choices=description.joints),
         "probability": Column(least=0, most=1),
         "grade": Column(least=0, most=description.max_grade, is_whole=True),
     }

@@ -113,7 +113,7 @@ def columns(description: Description) -> dict[str, Column]:
     return {
         **dict.fromkeys(("center", "patient", "name"), TEXT),
         **{
-            prefix + name: Column(least=range_of(name)[0], most=range_of(name)[1], width=width)
+            prefix + name: Column(least=range_of(name)[0], most=range_of(name)[1], is_optional=True, width=width)
             for prefix, width in widths.items()
             for name in MEASURES
         },

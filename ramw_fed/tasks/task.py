@@ -26,20 +26,24 @@ Table = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What a column of a task's table holds: texts, or numbers of a range, of which some may not be defined (NaN).
+    """What a column of a task's table holds: texts, or numbers of a range.
 
     Attributes:
-        is_text: Texts, one a row; the rest is for numbers.
+        is_text: Texts, one a row.
+        choices: The texts that may stand there; empty for any.
         least: Smallest number.
         most: Largest number.
-        is_whole: Integers, none of them undefined.
+        is_whole: Integers.
+        is_optional: A number may not be defined (NaN).
         width: Numbers in a row; None for a single one.
     """
 
     is_text: bool = False
+    choices: tuple[str, ...] = ()
     least: float = -math.inf
     most: float = math.inf
     is_whole: bool = False
+    is_optional: bool = False
     width: int | None = None
 
     def empty(self) -> NDArray[Any]:

@@ -64,6 +64,10 @@ BROKEN: dict[str, Break] = {
     "no value and no reason": lambda scope: scope["nsd"].update(value=None, ci=None),
     "a reason without end": lambda scope: scope.update(nsd={"value": None, "ci": None, "n": 0, "reason": "x" * 999}),
     "an interval of one limit": lambda scope: scope["nsd"].update(ci=[0.1]),
+    "an interval turned round": lambda scope: scope["nsd"].update(ci=[0.4, 0.3]),
+    "an interval of four patients": lambda scope: scope["nsd"].update(n=4),
+    "patients without end": lambda scope: scope["nsd"].update(n=10**300),
+    "a distance beyond every radiograph": lambda scope: scope["msd"].update(value=1.7e308),
     "an interval beyond the range": lambda scope: scope["nsd"].update(ci=[0.1, 7.0]),
     "no number of patients": lambda scope: scope["nsd"].pop("n"),
     "patients below zero": lambda scope: scope["nsd"].update(n=-1),
@@ -93,7 +97,14 @@ def test_what_is_no_summary_of_this_center_is_refused(sent: Any) -> None:
 
 
 def test_values_out_of_range_and_rows_of_another_center_are_refused() -> None:
-    for change in ({"probability": 1.2}, {"probability": -0.1}, {"grade": 6}, {"grade": -1}):
+    for change in (
+        {"probability": 1.2},
+        {"probability": -0.1},
+        {"probability": np.nan},
+        {"grade": 6},
+        {"grade": -1},
+        {"joint": "Hip"},
+    ):
         rows = table("erosion")
         for key, value in change.items():
             rows[key][3] = value

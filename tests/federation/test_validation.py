@@ -109,7 +109,7 @@ CASES: dict[str, tuple[Tamper, str]] = {
     "a negative variance": (put("running_var", double(-1.0)), validation.VARIANCE),
     "no examples": (say(examples=0), validation.EXAMPLES),
     "negative examples": (say(examples=-5), validation.TENSORS),
-    "more examples than enrolled": (say(examples=10**12), validation.EXAMPLES),
+    "more examples than enrolled": (say(examples=10**6), validation.EXAMPLES),
     "examples as truth value": (say(examples=True), validation.TENSORS),
     "examples as list": (say(examples=[2]), validation.TENSORS),
     "examples as nan": (say(examples=float("nan")), validation.TENSORS),
@@ -164,6 +164,15 @@ def test_sums_that_cannot_be_true_choose_no_round(case: str, toy: Toy, memory: A
     assert record["validation"] == {"loss": pytest.approx(12.89), "patients": 8.0}
 
 
+def test_a_center_that_keeps_silent_cannot_choose_the_round(toy: Toy, memory: Any) -> None:
+    config = toy("five", centers=",".join(CENTERS), learning_rate=0.5, num_rounds=3, round_timeout=2.0)
+    run(config, memory, lambda _reply: [], rounds=range(2, 4), kind="evaluate.validate")
+    # Each round comes nearer to the minimum, so round 3 is best; but rounds 2 and 3 were seen by four centers only.
+    assert [record["quality"] is None for record in memory.records] == [False, True, True]
+    assert [record["best_round"] for record in memory.records] == [1, 1, 1]
+    assert memory.records[1]["rejections"][0]["code"] == validation.MISSING
+
+
 def columns(**changed: torch.Tensor) -> Tamper:
     return repack(lambda _header, tensors: tensors.update(changed))
 
@@ -184,9 +193,40 @@ def test_a_table_that_cannot_have_been_measured_ends_the_run_by_name_and_can_be_
     case: str, toy: Toy, memory: Any
 ) -> None:
     config = toy("five", centers=",".join(CENTERS))
-    with pytest.raises(FederationError, match=r"not every center measured the final weights \(FA: E-UPDATE"):
+    with pytest.raises(FederationError, match=r"FA did not measure the final weights \(FA: E-UPDATE"):
         run(config, memory, TABLES[case], kind="evaluate.measure")
     assert memory.outcome is None
+
+
+def test_a_copy_of_a_measurement_changes_nothing(toy: Toy, memory: Any) -> None:
+    config = toy("five", centers=",".join(CENTERS))
+    run(config, memory, lambda reply: [reply, copy.deepcopy(reply)], kind="evaluate.measure")
+    assert memory.outcome is not None
+
+
+def register(**changes: Any) -> Tamper:
+    return repack(lambda header, _: header["enrolments"]["five"].update(changes))
+
+
+REGISTRATIONS: dict[str, Tamper] = {
+    "more patients than anybody has": register(patients=10**12, examples=10**12),
+    "more patients than examples": register(patients=3),
+    "a number of 400 digits": register(examples=10**400),
+    "patients as text": register(patients="2"),
+    "no number of test radiographs": repack(lambda header, _: header["enrolments"]["five"].pop("test")),
+    "a name without end": say(center="F" * 100_000),
+    "a name that writes on the terminal": say(center="FA\x1b[2J"),
+    "a version without end": repack(lambda header, _: header["versions"].update(torch="9" * 200_000)),
+}
+
+
+@pytest.mark.parametrize("case", REGISTRATIONS)
+def test_a_registration_that_cannot_be_true_is_refused_in_a_short_sentence(case: str, toy: Toy, memory: Any) -> None:
+    config = toy("five", centers=",".join(CENTERS))
+    with pytest.raises(FederationError, match="not every center could enrol") as raised:
+        run(config, memory, REGISTRATIONS[case], rounds=range(1), kind="query")
+    assert len(str(raised.value)) < 500
+    assert str(raised.value).isprintable()
 
 
 def test_an_answer_that_comes_twice_counts_once(toy: Toy, memory: Any) -> None:
@@ -321,6 +361,7 @@ def test_two_nodes_of_one_name_are_refused(toy: Toy, memory: Any) -> None:
         server_app(config, memory)(grid, grid.context(0))
 
 
-def test_of_two_centers_the_one_that_runs_away_is_refused() -> None:
-    assert set(validation.too_long({"a": 1e20, "b": 1.0}, 100)) == {"a"}
+def test_of_two_centers_far_apart_neither_can_silence_the_other() -> None:
+    assert set(validation.too_long({"a": 1e20, "b": 1.0}, 100)) == {"a", "b"}
+    assert set(validation.too_long({"a": 1e20, "b": 1.0, "c": 0.0}, 100)) == {"a", "b"}
     assert validation.too_long({"a": 90.0, "b": 1.0}, 100) == {}

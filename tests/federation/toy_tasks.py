@@ -92,7 +92,7 @@ def make_task(name: str, parabolas: Mapping[str, Parabola], dtype: torch.dtype =
 
     def measure(model: Point, cohort: Cohort, split: str, _config: Any, _device: torch.device) -> Table:
         center = cohort.centers[0]
-        rows = parabolas[center].patients
+        rows = parabolas[center].patients if center in parabolas else 0
         return {
             "center": np.array([center] * rows, np.str_),
             "value": np.full(rows, float(model.w.detach()[0])),

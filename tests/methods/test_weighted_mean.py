@@ -68,3 +68,9 @@ def test_every_built_in_method_is_found_by_its_name() -> None:
     for name, method in METHODS.items():
         assert get_method(name) is method
         assert method.name == name
+
+
+def test_the_mean_of_one_center_is_its_weights_to_the_bit() -> None:
+    # In float64 1 + (1.2345678e-10 - 1) is another number.
+    start, end = {"w": torch.tensor([1.0])}, {"w": torch.tensor([1.2345678e-10])}
+    assert torch.equal(weighted_mean(start, {"HU": end}, {"HU": 3.0})["w"], end["w"])

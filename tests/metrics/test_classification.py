@@ -160,6 +160,7 @@ def test_one_class_in_truth_is_not_estimable_and_says_so(label):
         ("slope", ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1]), "separate"),
         ("slope", ([0.9, 0.8, 0.2, 0.1], [0, 0, 1, 1]), "separate"),
         ("slope", ([0.3, 0.3], [0, 1]), "equal"),
+        ("slope", ([1e-9, 3e-9, 2e-9, 1e-9, 4e-9], [1, 0, 1, 0, 0]), "equal"),  # beyond the clip
         ("qwk", ([0.1, 0.2], [0, 1]), "no predicted grades"),
         ("acc", ([], []), "no scored joints"),
     ],
