@@ -26,7 +26,7 @@ from ramw_fed.config import PhantomConfig
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.packed import Packed, pack
 from ramw_fed.data.phantom.writer import write_phantom
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.data.resizing import fit_image, fit_masks
 
 cv2.setNumThreads(1)
@@ -77,7 +77,7 @@ def compare(cohort: Cohort, size: int | None, repeats: int) -> None:
 def peak_of_packing(root: Path, cache: Path, queue: "multiprocessing.Queue[float]") -> None:
     os.environ["RAMW_FED_CACHE"] = str(cache)
     before = peak_mib()
-    unpack(pack(read_ramw600(root), None))
+    unpack(pack(read_cohort(root), None))
     queue.put(peak_mib() - before)
 
 
@@ -98,12 +98,12 @@ def main() -> None:
         root = Path(folder) / "cohort"
         config = PhantomConfig(patients=arguments.patients, size=600)
         written = seconds(lambda: write_phantom(config, root))
-        first = seconds(lambda: read_ramw600(root))
-        cohort = read_ramw600(root)
-        again = seconds(lambda: read_ramw600(root))
+        first = seconds(lambda: read_cohort(root))
+        cohort = read_cohort(root)
+        again = seconds(lambda: read_cohort(root))
         number = len(cohort.radiographs)
         print(f"{number} radiographs of 600 px: written in {written / number:.3f} s an image")
-        print(f"read_ramw600: {first:.2f} s the first time (every file inspected and hashed), {again:.3f} s after that")
+        print(f"read_cohort: {first:.2f} s the first time (every file inspected and hashed), {again:.3f} s after that")
         for size in (None, 96):
             print("native size" if size is None else f"at {size} px")
             compare(cohort, size, arguments.repeats)

@@ -22,7 +22,7 @@ from ramw_fed.data.download import download_ramw600
 from ramw_fed.data.parting import part_by_center
 from ramw_fed.data.phantom.writer import write_phantom as _write_phantom
 from ramw_fed.data.radiograph import SPLITS, Split
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, RunError
 from ramw_fed.federation.opening import simulated_centers
 from ramw_fed.federation.recorder import FolderRecorder
@@ -41,7 +41,7 @@ from ramw_fed.tasks.task import join_tables
 
 def load_cohort(root: Path, *, split: str = "official") -> Cohort:
     """Read a cohort in RAM-W600's tree; ``split`` is ``official`` or ``grouped``."""
-    return read_ramw600(root, split=split)
+    return read_cohort(root, split=split)
 
 
 def write_phantom(config: PhantomConfig, out: Path, *, workers: int = 1, watch: Watch = nobody) -> None:
@@ -112,7 +112,7 @@ def evaluate(
         raise ConfigError(f"split is {split!r}; one of {', '.join(SPLITS)} is wanted")
     folder = RunFolder.open(run_folder)
     config = folder.config()
-    cohort = read_ramw600(cohort_root, split=config.split)
+    cohort = read_cohort(cohort_root, split=config.split)
     return {
         get_task(name).name: {split: _evaluate(name, folder, config, cohort, split, watch)} for name in config.tasks
     }

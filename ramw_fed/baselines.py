@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ramw_fed.center import Center
 from ramw_fed.config import RunConfig, SegmentationConfig
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.data.resizing import unfit
 from ramw_fed.learning.weights_file import in_precision
 from ramw_fed.methods import FEDAVG, Weights
@@ -58,7 +58,7 @@ def list_baselines(config: RunConfig) -> list[Baseline]:
 
 def read_centers(config: RunConfig) -> Cohort:
     """Return the run's cohort with the centers that take part."""
-    cohort = read_ramw600(Path(config.cohort), split=config.split)
+    cohort = read_cohort(Path(config.cohort), split=config.split)
     if not config.centers:
         return cohort
     return cohort.keep(one for one in cohort.radiographs if one.center in config.centers)

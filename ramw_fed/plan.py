@@ -11,7 +11,7 @@ from rich.table import Table
 from ramw_fed.center import initial_weights
 from ramw_fed.config import RunConfig
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.learning.training import pick_device, train_round
 from ramw_fed.tasks import get_task
 
@@ -61,7 +61,7 @@ class Cost:
 
 def plan(config: RunConfig) -> Cost:
     """Measure a few steps of each task on ``config.cohort`` and multiply."""
-    cohort = read_ramw600(Path(config.cohort), split=config.split)
+    cohort = read_cohort(Path(config.cohort), split=config.split)
     centers = config.centers or cohort.centers
     workers = min(config.workers, len(centers) * len(config.tasks))
     return Cost(tuple(_cost(name, cohort, centers, config, workers) for name in config.tasks), workers)

@@ -6,7 +6,7 @@ import pytest
 from ramw_fed.config import PhantomConfig
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.phantom.writer import write_phantom
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 
 SMALL = PhantomConfig(patients=24, size=64, seed=7, prevalence=0.2, label_skew=0.3)
 
@@ -30,4 +30,4 @@ def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def phantom_cohort(phantom_root: Path) -> Cohort:
-    return read_ramw600(phantom_root)
+    return read_cohort(phantom_root)

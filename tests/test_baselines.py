@@ -12,7 +12,7 @@ from ramw_fed.baselines import train_alone
 from ramw_fed.config import PhantomConfig, RunConfig
 from ramw_fed.config_sources import resolve
 from ramw_fed.data.phantom.writer import write_phantom
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks import SEGMENTATION
 from ramw_fed.tasks.task import Table
@@ -42,7 +42,7 @@ def written(folder: Path, table: Table) -> list[str]:
 
 
 def test_a_center_alone_is_a_federation_of_that_center(config: RunConfig, first: RunFolder, tmp_path: Path) -> None:
-    cohort = read_ramw600(Path(config.cohort)).at("HU")
+    cohort = read_cohort(Path(config.cohort)).at("HU")
     other = replace(config, start_from=str(first.path), precision="float16")
     assert written(tmp_path, train_alone("HU", SEGMENTATION, cohort, config)) == measured(first)
     again = api.run(other, out=tmp_path / "again")
@@ -53,7 +53,7 @@ def test_a_center_alone_is_a_federation_of_that_center(config: RunConfig, first:
 def test_the_best_round_counts_and_not_the_last(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     # A rate that does not fall: two rounds of three are then a run of two.
     monkeypatch.setattr("ramw_fed.learning.training.learning_rate", lambda _config, _progress: 0.01)
-    cohort = read_ramw600(Path(config.cohort)).at("HU")
+    cohort = read_cohort(Path(config.cohort)).at("HU")
     tables = []
     for qualities in ((0.1, 0.9, 0.5), (0.1, 0.9)):
         told = iter(qualities)

@@ -11,8 +11,8 @@ from ramw_fed.data.cohort import Description
 from ramw_fed.data.findings import Collector, Findings
 from ramw_fed.data.labels import read_scores
 from ramw_fed.data.radiograph import SPLITS, Radiograph
-from ramw_fed.data.ramw600 import duplicates, note_leakage
-from ramw_fed.data.scan import Scan, scan
+from ramw_fed.data.reading import duplicates, note_leakage, scan
+from ramw_fed.data.scan import Scan
 
 # Yang et al., NeurIPS 2025; the erosion task's split was read from code and is doubtful, so it is not held against.
 PUBLISHED_TOTALS: Mapping[str, int] = MappingProxyType(

@@ -12,7 +12,7 @@ from ramw_fed.data import layout
 from ramw_fed.data.findings import Collector
 from ramw_fed.data.listing import find_places, list_files
 from ramw_fed.data.metadata import find_columns, study_name
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.data.workbooks import save_workbook
 from ramw_fed.errors import CohortError
 
@@ -32,7 +32,7 @@ def part_by_center(root: Path, out: Path) -> Mapping[str, Path]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CohortError(f"{out} exists and is not an empty folder; name a new one, or remove it first")
-    cohort = read_ramw600(root, allow_leakage=True)
+    cohort = read_cohort(root, allow_leakage=True)
     files = list_files(root, Collector())
     places = find_places(files, cohort.description, Collector())
     folders = {center: out / f"center-{number}" for number, center in enumerate(cohort.centers, start=1)}

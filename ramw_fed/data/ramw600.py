@@ -1,102 +1,130 @@
-"""The tree of RAM-W600 as a cohort: the published download, a phantom, or a center's own part of either."""
+"""The tree of RAM-W600: the published download, a phantom, or a center's own part of either."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, cast
 
-from ramw_fed.data.cohort import Cohort
-from ramw_fed.data.findings import Finding, summary
+from ramw_fed.data import layout
+from ramw_fed.data.cohort import Description
+from ramw_fed.data.description import read_description
+from ramw_fed.data.findings import Collector
+from ramw_fed.data.inspection import Facts, inspect_all
+from ramw_fed.data.labels import Box, read_boxes, read_scores
+from ramw_fed.data.listing import Places, find_places, list_files
+from ramw_fed.data.metadata import Study, read_metadata
 from ramw_fed.data.radiograph import Radiograph
-from ramw_fed.data.scan import Scan, scan
-from ramw_fed.data.splits import split_by_patient
+from ramw_fed.data.scan import Scan, hash_of, note_boxes, note_center_names, note_files, note_labels
 from ramw_fed.errors import CohortError
 
-# Warnings whose radiographs are not in the cohort.
-_LEAVES_OUT = ("score-without-image",)
+
+def scan_ramw600(root: Path) -> Scan:
+    """Look at the whole tree below ``root``; never raises for what files hold."""
+    collector = Collector()
+    files = list_files(root, collector)
+    description = _description(root, files, collector)
+    places = find_places(files, description, collector)
+    tables = [name for name in _TABLES if name in files]
+    wanted = sorted({*tables, *(path for place in places.values() for path in place.files())})
+    facts = inspect_all(root, files, wanted)
+    studies = _studies(root, facts, description, collector)
+    scores = read_scores(root, layout.JOINT_SCORES, facts, description, collector)
+    boxes = read_boxes(root, facts, description, collector)
+    for path in sorted(set(files) - set(wanted) - {layout.JOINT_SCORES_ORIGINAL}):
+        collector.add("file-unknown", path)
+    for path in tables:
+        if facts[path].fault:
+            collector.add(facts[path].fault, path)
+    note_files(places, facts, description, collector)
+    radiographs = _assemble(root, places, studies, scores, boxes, description, collector)
+    note_boxes(radiographs, places, boxes, facts, collector)
+    return Scan(
+        description=description,
+        radiographs=radiographs,
+        places=places,
+        facts=facts,
+        collector=collector,
+        sha256=hash_of(facts),
+        studies=studies,
+    )
 
 
-def read_ramw600(
-    root: Path,
-    *,
-    split: str = "official",
-    quarantine: float = 0.0,
-    allow_leakage: bool = False,
-    seed: int = 0,
-) -> Cohort:
-    """Read a cohort; images and masks stay in their files.
-
-    Args:
-        root: The folder that holds ``Metadata.xlsx``.
-        split: ``"official"`` takes the folders' train, val and test; ``"grouped"`` deals patients anew, stratified
-            by center, labels and erosions.
-        quarantine: Largest share of radiographs, in [0, 1), that may be left out for faults in their own files;
-            they are named in ``left_out``. At 0 any fault stops the reader.
-        allow_leakage: Take an official split that puts one patient on both sides.
-        seed: Of the grouped split.
-
-    Returns:
-        The cohort, with all labels that the files hold.
-
-    Raises:
-        CohortError: All errors of the folder in one text, as ``check_cohort`` lists them.
-    """
-    if split not in ("official", "grouped"):
-        raise CohortError(f"split is {split!r}; 'official' or 'grouped' is wanted")
-    found = scan(root)
-    if split == "official" and not allow_leakage:
-        note_leakage(found)
-    left_out = _quarantined(found, quarantine, root)
-    left_out |= {name: f.code for f in found.collector.findings() if f.code in _LEAVES_OUT for name in f.places}
-    kept = [radiograph for radiograph in found.radiographs if radiograph.name not in left_out]
-    if split == "grouped":
-        kept = list(split_by_patient(kept, seed=seed, same_fold=_duplicates(found, kept)))
-    return Cohort(description=found.description, radiographs=tuple(kept), sha256=found.sha256, left_out=left_out)
+_TABLES = (layout.DESCRIPTION, layout.METADATA, layout.JOINT_SCORES, layout.JOINT_BOXES)
 
 
-def note_leakage(found: Scan) -> None:
-    """Note patients whose images lie in different splits of one task."""
-    splits: dict[tuple[str, str], dict[str, set[str]]] = {}
-    for radiograph in found.radiographs:
-        for task, split in (("segmentation", radiograph.mask_split), ("erosion", radiograph.score_split)):
-            if split is not None:
-                splits.setdefault((task, radiograph.patient), {}).setdefault(split, set()).add(radiograph.name)
-    for (task, _), by_split in splits.items():
-        if len(by_split) > 1:
-            for name in sorted(name for names in by_split.values() for name in names):
-                found.collector.add("patient-in-two-splits", name, detail=task)
+def _description(root: Path, files: Mapping[str, object], collector: Collector) -> Description:
+    if layout.DESCRIPTION not in files:
+        return layout.RAMW600
+    try:
+        return read_description(root / layout.DESCRIPTION)
+    except CohortError as error:
+        collector.add("description-unreadable", layout.DESCRIPTION, detail=str(error))
+        return layout.RAMW600
 
 
-def duplicates(found: Scan) -> list[tuple[str, ...]]:
-    """Return groups of names whose images have the same pixels, mirrored or not."""
-    by_pixels: dict[str, set[str]] = {}
-    for path, facts in found.facts.items():
-        if facts.pixels and not facts.is_blank and "/images/" in path:
-            by_pixels.setdefault(facts.pixels, set()).add(Path(path).stem)
-    return sorted(tuple(sorted(names)) for names in by_pixels.values() if len(names) > 1)
-
-
-def _duplicates(found: Scan, kept: Iterable[Radiograph]) -> list[tuple[str, str]]:
-    patient = {radiograph.name: radiograph.patient for radiograph in kept}
-    groups = ([patient[name] for name in names if name in patient] for names in duplicates(found))
-    return [(group[0], other) for group in groups for other in group[1:]]
-
-
-def _quarantined(found: Scan, share: float, root: Path) -> dict[str, str]:
-    """Name of each faulty radiograph to its codes, or an error where that does not heal the folder."""
-    errors = [finding for finding in found.collector.findings() if finding.level == "error"]
-    fatal = [finding for finding in errors if not finding.radiographs]
-    left_out = {
-        name: ", ".join(sorted(finding.code for finding in errors if name in finding.radiographs))
-        for name in sorted({name for finding in errors for name in finding.radiographs})
+def _studies(
+    root: Path, facts: Mapping[str, Facts], description: Description, collector: Collector
+) -> dict[str, Study]:
+    if layout.METADATA not in facts:
+        collector.add("metadata-missing")
+        return {}
+    studies = read_metadata(root / layout.METADATA, description.joints, collector)
+    note_center_names((study.center for study in studies.values()), description, collector)
+    return {
+        name: replace(study, center=description.center_names.get(study.center, study.center))
+        for name, study in studies.items()
     }
-    all_faulty = bool(left_out) and len(left_out) >= len(found.radiographs)
-    if fatal or all_faulty or len(left_out) > share * len(found.radiographs):
-        raise CohortError(_refusal(root, errors, len(left_out), len(found.radiographs), share))
-    return left_out
 
 
-def _refusal(root: Path, errors: Sequence[Finding], num_faulty: int, num_radiographs: int, share: float) -> str:
-    allowed = f", at most {share:.0%} may be left out" if share else ""
-    return (
-        f"{root} cannot be used: {len(errors)} kinds of error, {num_faulty} of {num_radiographs} radiographs "
-        f"faulty{allowed}.\n{summary(errors)}\n`ramw-fed cohort check {root}` lists everything"
+def _assemble(
+    root: Path,
+    places: Mapping[str, Places],
+    studies: Mapping[str, Study],
+    scores: Mapping[str, Mapping[str, int]],
+    boxes: Mapping[str, Mapping[str, Box]],
+    description: Description,
+    collector: Collector,
+) -> tuple[Radiograph, ...]:
+    radiographs = []
+    for name, place in sorted(places.items()):
+        radiograph = _radiograph(root, name, place, studies, scores, boxes, collector)
+        note_labels(radiograph, place, description, collector)
+        radiographs.append(radiograph)
+    for name in sorted(set(scores) - set(places)):
+        collector.add("score-without-image", name)
+    for name in sorted(set(studies) - {name.rpartition("_")[0] for name in places}):
+        collector.add("study-without-image", name)
+    if not radiographs and (root.is_dir()):
+        collector.add("radiograph-missing")
+    return tuple(radiographs)
+
+
+def _radiograph(
+    root: Path,
+    name: str,
+    place: Places,
+    studies: Mapping[str, Study],
+    scores: Mapping[str, Mapping[str, int]],
+    boxes: Mapping[str, Mapping[str, Box]],
+    collector: Collector,
+) -> Radiograph:
+    study_name, _, side = name.rpartition("_")
+    study = studies.get(study_name, Study())
+    image = place.bone_image or place.joint_image
+    if studies and not study.center:
+        collector.add("center-missing", image or next(place.files()), radiograph=name)
+    return Radiograph(
+        name=name,
+        patient=study_name.partition("_")[0],
+        exam=study_name,
+        side=cast(Literal["L", "R"], side),
+        center=study.center,
+        image=root / image if image is not None else None,
+        masks=root / next(iter(place.masks.values())) if place.masks else None,
+        crops={joint: root / path for joint, path in next(iter(place.crops.values()), {}).items()},
+        scores=dict(scores.get(name, {})),
+        boxes=dict(boxes.get(name, {})),
+        spacing_mm=study.spacing_mm,
+        mask_split=next(iter(place.masks), None),
+        score_split=next(iter(place.crops), None) if name in scores else None,
     )

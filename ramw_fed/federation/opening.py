@@ -11,7 +11,7 @@ from ramw_fed.center import Center
 from ramw_fed.config import RunConfig
 from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import CohortError, ConfigError
 from ramw_fed.knobs import Knobs, knob, nest
 from ramw_fed.methods import get_method
@@ -124,7 +124,7 @@ def simulated_centers(config: RunConfig) -> tuple[str, ...]:
 
 @lru_cache(maxsize=2)
 def _read_cohort(root: str, split: str) -> Cohort:
-    return read_ramw600(Path(root), split="grouped" if split == "grouped" else "official")
+    return read_cohort(Path(root), split="grouped" if split == "grouped" else "official")
 
 
 # One center a process has opened costs its decoded images; six of them are a whole simulation.

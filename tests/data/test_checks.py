@@ -16,7 +16,7 @@ from ramw_fed.config import PhantomConfig
 from ramw_fed.data.checks import check_cohort
 from ramw_fed.data.findings import SAYINGS
 from ramw_fed.data.phantom.writer import write_phantom
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import CohortError
 
 SCORES = "SvdHBEScoreClassification/JointBE_SvdH_GT.json"
@@ -226,9 +226,9 @@ def test_a_planted_fault_is_named(copy: Path, level: str, code: str, plant: Call
     # The reader and the check agree, and the reader fails in no other way.
     if findings.errors:
         with pytest.raises(CohortError, match=findings.errors[0].code):
-            read_ramw600(copy)
+            read_cohort(copy)
     else:
-        read_ramw600(copy)
+        read_cohort(copy)
     json.loads(findings.to_json())
     Console(file=io.StringIO()).print(*findings.text())
 
@@ -265,7 +265,7 @@ def test_equal_pixels_in_both_bitmap_modes_count_as_duplicates(copy: Path) -> No
         (copy / folder / "images" / image(copy).name).write_bytes(bitmap(np.repeat(grey[..., None], 3, axis=2)))
     duplicated = next(finding for finding in check_cohort(copy) if finding.code == "image-duplicated")
     assert duplicated.places == (f"{image(copy).stem} = {image(copy, 5).stem}",)
-    grouped = {r.patient: r.mask_split for r in read_ramw600(copy, split="grouped").radiographs}
+    grouped = {r.patient: r.mask_split for r in read_cohort(copy, split="grouped").radiographs}
     assert grouped[image(copy).stem[:4]] == grouped[image(copy, 5).stem[:4]]
 
 

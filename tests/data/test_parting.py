@@ -7,7 +7,7 @@ from ramw_fed.data.checks import check_cohort
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.parting import part_by_center
 from ramw_fed.data.radiograph import Radiograph
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import CohortError
 
 
@@ -24,10 +24,10 @@ def without_paths(radiograph: Radiograph) -> Radiograph:
 def test_a_centers_own_folder_reads_like_its_part_of_the_whole(
     parts: dict[str, Path], phantom_root: Path, split: str
 ) -> None:
-    whole = read_ramw600(phantom_root, split=split)
+    whole = read_cohort(phantom_root, split=split)
     assert set(parts) == set(whole.centers)
     for center, folder in parts.items():
-        own = read_ramw600(folder, split=split)
+        own = read_cohort(folder, split=split)
         assert own.centers == (center,)
         expected = whole.at(center).radiographs
         assert [without_paths(r) for r in own.radiographs] == [without_paths(r) for r in expected]

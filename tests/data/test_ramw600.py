@@ -13,7 +13,7 @@ from ramw_fed.data.layout import BONES, JOINTS, RAMW600
 from ramw_fed.data.phantom.anatomy import BONES as DRAWN_BONES
 from ramw_fed.data.phantom.anatomy import JOINTS as DRAWN_JOINTS
 from ramw_fed.data.radiograph import read_grey
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import CohortError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ramw600"
@@ -69,7 +69,7 @@ def test_a_cohort_travels_to_another_process(phantom_cohort: Cohort) -> None:
 
 
 def test_the_hash_is_of_contents_and_not_of_place_or_time(phantom_cohort: Cohort, copy: Path) -> None:
-    assert read_ramw600(copy).sha256 == phantom_cohort.sha256
+    assert read_cohort(copy).sha256 == phantom_cohort.sha256
     masks = sorted((copy / "BoneSegmentation" / "masks" / "train").iterdir())[0]
     before = masks.stat()
     array = np.load(masks)
@@ -77,12 +77,12 @@ def test_the_hash_is_of_contents_and_not_of_place_or_time(phantom_cohort: Cohort
     np.save(masks, array)
     # Same length, and the old modification time put back: still another cohort.
     os.utime(masks, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert read_ramw600(copy).sha256 != phantom_cohort.sha256
+    assert read_cohort(copy).sha256 != phantom_cohort.sha256
 
 
 def test_unknown_files_do_not_change_the_hash(phantom_cohort: Cohort, copy: Path) -> None:
     (copy / "README.md").write_text("mine")
-    assert read_ramw600(copy).sha256 == phantom_cohort.sha256
+    assert read_cohort(copy).sha256 == phantom_cohort.sha256
 
 
 def test_correct_and_other_spellings_are_aliases(copy: Path, phantom_cohort: Cohort) -> None:
@@ -101,7 +101,7 @@ def test_correct_and_other_spellings_are_aliases(copy: Path, phantom_cohort: Coh
             cell.value = new.get(cell.value, cell.value)
 
     edit_table(copy, rename)
-    read = read_ramw600(copy)
+    read = read_cohort(copy)
     assert [r.scores for r in read.radiographs] == [r.scores for r in phantom_cohort.radiographs]
     assert [r.boxes for r in read.radiographs] == [r.boxes for r in phantom_cohort.radiographs]
     assert [set(r.crops) for r in read.radiographs] == [set(r.crops) for r in phantom_cohort.radiographs]
@@ -111,15 +111,15 @@ def test_correct_and_other_spellings_are_aliases(copy: Path, phantom_cohort: Coh
 def test_masks_of_255_are_read_like_masks_of_1(copy: Path, phantom_cohort: Cohort) -> None:
     for path in (copy / "BoneSegmentation" / "masks").rglob("*.npy"):
         np.save(path, np.load(path) * 255)
-    read = read_ramw600(copy)
+    read = read_cohort(copy)
     assert np.array_equal(read.radiographs[0].read_masks(), phantom_cohort.radiographs[0].read_masks())
 
 
 def test_centers_are_renamed_by_the_cohorts_own_table(copy: Path) -> None:
     with (copy / "cohort.toml").open("a") as file:
         file.write('\n[centers]\nHU = "Sapporo"\n')
-    assert "Sapporo" in read_ramw600(copy).centers
-    assert "HU" not in read_ramw600(copy).centers
+    assert "Sapporo" in read_cohort(copy).centers
+    assert "HU" not in read_cohort(copy).centers
 
 
 def test_published_spellings_of_bones_and_joints_may_stand_in_cohort_toml(copy: Path) -> None:
@@ -128,7 +128,7 @@ def test_published_spellings_of_bones_and_joints_may_stand_in_cohort_toml(copy: 
     (copy / "cohort.toml").write_text(
         f"bones = {bones}\njoints = {joints}\noverlap_pairs = [['Trapzium', 'Trapzoid']]\n"
     )
-    description = read_ramw600(copy).description
+    description = read_cohort(copy).description
     assert (description.bones, description.joints) == (BONES, JOINTS)
     assert description.overlap_pairs == (("Trapezium", "Trapezoid"),)
 
@@ -137,7 +137,7 @@ def test_other_bones_and_joints_need_no_code(copy: Path) -> None:
     (copy / "cohort.toml").write_text(
         f"bones = {[f'knee bone {n}' for n in range(14)]}\njoints = ['Lunate']\nmirrored_sides = []\n"
     )
-    read = read_ramw600(copy)
+    read = read_cohort(copy)
     assert read.description.overlap_pairs == ()
     assert all(set(radiograph.scores) <= {"Lunate"} for radiograph in read.radiographs)
 
@@ -146,24 +146,24 @@ def test_hidden_files_of_tools_are_let_be(copy: Path, phantom_cohort: Cohort) ->
     (copy / ".cache" / "huggingface").mkdir(parents=True)
     (copy / ".cache" / "huggingface" / "lock").write_text("")
     (copy / "BoneSegmentation" / "images" / "._0001_0001_L.bmp").write_bytes(b"Macintosh")
-    assert read_ramw600(copy).sha256 == phantom_cohort.sha256
+    assert read_cohort(copy).sha256 == phantom_cohort.sha256
 
 
 def test_scores_of_no_image_are_left_out_by_name(copy: Path) -> None:
     entries = json.loads((copy / SCORES).read_text())
     (copy / SCORES).write_text(json.dumps([*entries, {**entries[0], "identifier": "0999_0001_L"}]))
-    assert read_ramw600(copy).left_out == {"0999_0001_L": "score-without-image"}
+    assert read_cohort(copy).left_out == {"0999_0001_L": "score-without-image"}
 
 
 def test_without_cohort_toml_it_is_the_real_data_set(copy: Path) -> None:
     (copy / "cohort.toml").unlink()
-    assert read_ramw600(copy).description == RAMW600
+    assert read_cohort(copy).description == RAMW600
 
 
 def test_without_crops_joints_are_cut_out_by_their_boxes(copy: Path, phantom_cohort: Cohort) -> None:
     for split in ("train", "val", "test"):
         shutil.rmtree(copy / "SvdHBEScoreClassification" / split)
-    read = read_ramw600(copy, split="grouped")
+    read = read_cohort(copy, split="grouped")
     scored = [radiograph for radiograph in read.radiographs if radiograph.scores]
     original = {radiograph.name: radiograph for radiograph in phantom_cohort.radiographs}
     assert scored
@@ -177,10 +177,10 @@ def test_leakage_is_refused_unless_grouped_or_allowed(copy: Path) -> None:
     study = next(p.stem[:-2] for p in sorted(train.iterdir()) if (train / f"{p.stem[:-1]}R.npy").exists())
     (train / f"{study}_R.npy").rename(copy / "BoneSegmentation" / "masks" / "test" / f"{study}_R.npy")
     with pytest.raises(CohortError, match=r'patient-in-two-splits.*split = "grouped"'):
-        read_ramw600(copy)
-    assert read_ramw600(copy, allow_leakage=True).radiographs
+        read_cohort(copy)
+    assert read_cohort(copy, allow_leakage=True).radiographs
     splits: dict[str, set[str | None]] = {}
-    for radiograph in read_ramw600(copy, split="grouped").radiographs:
+    for radiograph in read_cohort(copy, split="grouped").radiographs:
         splits.setdefault(radiograph.patient, set()).add(radiograph.mask_split)
     assert all(len(values) == 1 for values in splits.values())
 
@@ -192,7 +192,7 @@ def test_one_error_lists_everything_that_is_wrong(copy: Path) -> None:
     for masks in (copy / "BoneSegmentation" / "masks" / "train").iterdir():
         np.save(masks, np.full((14, 64, 64), 7, np.uint8))
     with pytest.raises(CohortError) as caught:
-        read_ramw600(copy)
+        read_cohort(copy)
     text = str(caught.value)
     assert all(code in text for code in ("file-empty", "image-truncated", "mask-values"))
     assert "more" in text
@@ -203,25 +203,25 @@ def test_a_few_faulty_radiographs_may_be_left_out_by_name(copy: Path, phantom_co
     image = sorted((copy / "BoneSegmentation" / "images").iterdir())[3]
     image.write_bytes(b"no image")
     with pytest.raises(CohortError, match="image-not-an-image"):
-        read_ramw600(copy)
-    read = read_ramw600(copy, quarantine=0.05)
+        read_cohort(copy)
+    read = read_cohort(copy, quarantine=0.05)
     assert read.left_out == {image.stem: "image-not-an-image"}
     assert len(read.radiographs) == len(phantom_cohort.radiographs) - 1
     with pytest.raises(CohortError, match=r"at most 1% may be left out"):
-        read_ramw600(copy, quarantine=0.01)
+        read_cohort(copy, quarantine=0.01)
 
 
 def test_a_fault_of_the_whole_folder_cannot_be_left_out(copy: Path) -> None:
     (copy / "Metadata.xlsx").unlink()
     with pytest.raises(CohortError, match="metadata-missing"):
-        read_ramw600(copy, quarantine=0.99)
+        read_cohort(copy, quarantine=0.99)
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("")])
 def test_a_folder_without_a_cohort_is_an_error(tmp_path: Path, make: object) -> None:
     make(tmp_path / "nothing")  # type: ignore[operator]
     with pytest.raises(CohortError, match=r"folder-missing|radiograph-missing"):
-        read_ramw600(tmp_path / "nothing")
+        read_cohort(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_folder_without_a_cohort_is_an_error(tmp_path: Path, make: object) -> 
 def test_a_wrong_description_is_named(copy: Path, line: str, fault: str) -> None:
     (copy / "cohort.toml").write_text(line + "\n")
     with pytest.raises(CohortError, match=fault):
-        read_ramw600(copy)
+        read_cohort(copy)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real radiographs beside the repository")

@@ -21,7 +21,7 @@ from ramw_fed.config_sources import resolve
 from ramw_fed.data import layout
 from ramw_fed.data.parting import part_by_center
 from ramw_fed.data.phantom.writer import write_phantom
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, FederationError
 from ramw_fed.federation.apps import server_app
 from ramw_fed.federation.inline import InlineGrid, InProcess, run_inline
@@ -95,7 +95,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _take_labels(folder: Path) -> None:
     """HU has masks to test on only, FA no scores at all: what a center has differs from what it is measured on."""
-    radiographs = read_ramw600(folder).radiographs
+    radiographs = read_cohort(folder).radiographs
     for one in radiographs:
         if one.center == "HU" and one.mask_split in ("train", "val"):
             (folder / layout.BONE_MASKS / one.mask_split / f"{one.name}.npy").unlink()
@@ -144,7 +144,7 @@ def test_centers_that_stand_for_themselves_give_the_bytes_of_a_simulation(
     cohort: Path, tmp_path: Path, share_values: str, split: str
 ) -> None:
     files = write_centers(cohort, tmp_path, share_values)
-    centers = read_ramw600(cohort).centers
+    centers = read_cohort(cohort).centers
     config = replace(inline_config(cohort, tmp_path / "inline", centers), split=split)
     run_inline(config, FolderRecorder.at(config))
     own = replace(config, cohort="", out=str(tmp_path / "run"))
@@ -188,7 +188,7 @@ def test_a_deployment_must_say_for_whom_it_waits(cohort: Path, tmp_path: Path, m
 
 @pytest.mark.slow
 def test_six_nodes_on_loopback_give_the_bytes_of_inline(cohort: Path, tmp_path: Path) -> None:
-    centers = read_ramw600(cohort).centers
+    centers = read_cohort(cohort).centers
     fleet, link_health, *ports = free_ports(2 + 2 * len(centers))
     env = os.environ | {
         "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}",

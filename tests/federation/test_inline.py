@@ -14,7 +14,7 @@ import torch
 
 from ramw_fed.center import Center, initial_weights
 from ramw_fed.config import RunConfig
-from ramw_fed.data.ramw600 import read_ramw600
+from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, FederationError
 from ramw_fed.federation import inline
 from ramw_fed.federation.inline import run_inline
@@ -34,7 +34,7 @@ def final(config: RunConfig, memory: Any, task: str) -> dict[str, torch.Tensor]:
 
 def reference(config: RunConfig, root: Path, name: str) -> Mapping[str, torch.Tensor]:
     """Weights of the loop without Flower."""
-    task, cohort = get_task(f"toy_tasks:{name.upper()}"), read_ramw600(root)
+    task, cohort = get_task(f"toy_tasks:{name.upper()}"), read_cohort(root)
     method = METHODS[config.method]
     centers = [Center(center, cohort, config, method) for center in config.centers or cohort.centers]
     start = initial_weights(task, cohort.description, config)
@@ -49,7 +49,7 @@ def at(tmp_path: Path, root: Path) -> Callable[..., str]:
         path = tmp_path / "start.safetensors"
         value = torch.tensor(point, dtype=torch.float64)
         weights = {"w": value, "running_var": torch.ones_like(value), "num_batches_tracked": torch.tensor(0)}
-        description = read_ramw600(root).description
+        description = read_cohort(root).description
         save_weights(
             path, weights, Card(task=task, training={}, description=description, cohort="", round=0, version="0")
         )
@@ -145,7 +145,7 @@ def test_fedprox_without_a_term_is_fedavg_to_the_bit(toy: Toy, memory: Any) -> N
 def test_one_center_federated_alone_is_local_training(toy: Toy, memory: Any, root: Path) -> None:
     config = toy("single", num_rounds=3, local_epochs=2, centers="HU")
     federated = final(config, memory, "single")
-    task, cohort = get_task("toy_tasks:SINGLE"), read_ramw600(root)
+    task, cohort = get_task("toy_tasks:SINGLE"), read_cohort(root)
     center = Center("HU", cohort, config, METHODS["fedavg"])
     weights = initial_weights(task, cohort.description, config)
     for round_number in (1, 2, 3):
