@@ -33,7 +33,7 @@ from ramw_fed.center import Center, initial_weights
 from ramw_fed.config import PhantomConfig, RunConfig
 from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.data.phantom.writer import write_phantom
-from ramw_fed.data.reading import read_cohort
+from ramw_fed.data.reading import read_run_cohort
 from ramw_fed.federation.checkpoint import State
 from ramw_fed.federation.coordinator import Outcome
 from ramw_fed.federation.records import hash_weights
@@ -124,7 +124,7 @@ def run_plain(config: RunConfig) -> Turn:
     """Train, validate and measure without Flower; validating last weights costs what each round's would."""
     torch.set_num_threads(1)
     opened = now()
-    cohort, method = read_cohort(Path(config.cohort), split=config.split), get_method(config.method)
+    cohort, method = read_run_cohort(config), get_method(config.method)
     centers = [Center(name, cohort, config, method) for name in cohort.centers]
     tasks = [get_task(name) for name in config.tasks]
     for center in centers:

@@ -5,7 +5,6 @@ All see the training split only, and are measured on the test split after the ru
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from ramw_fed.center import Center
 from ramw_fed.config import RunConfig, SegmentationConfig
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.data.reading import read_cohort
+from ramw_fed.data.reading import read_run_cohort
 from ramw_fed.data.resizing import unfit
 from ramw_fed.learning.weights_file import in_precision
 from ramw_fed.methods import FEDAVG, Weights
@@ -58,7 +57,7 @@ def list_baselines(config: RunConfig) -> list[Baseline]:
 
 def read_centers(config: RunConfig) -> Cohort:
     """Return the run's cohort with the centers that take part."""
-    cohort = read_cohort(Path(config.cohort), split=config.split)
+    cohort = read_run_cohort(config)
     if not config.centers:
         return cohort
     return cohort.keep(one for one in cohort.radiographs if one.center in config.centers)

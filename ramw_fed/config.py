@@ -135,6 +135,10 @@ class RunConfig(Knobs):
     split: str = knob(
         "official", "split of the cohort's files, or one grouped by patient", choices=("official", "grouped")
     )
+    quarantine: float = knob(
+        0.0, "largest share of radiographs that may be left out for faults in their own files", least=0, most=0.5
+    )
+    allow_leakage: bool = knob(False, "take an official split that has one patient on both sides")
     seed: int = knob(0, "decides initial weights, order of images and augmentation", least=0)
     resamples: int = knob(2000, "bootstrap resamples behind an interval", least=100, most=100_000)
     start_from: str = knob("", "weights to start from: a run folder, a .safetensors file, or empty for seeded ones")

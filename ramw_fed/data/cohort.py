@@ -1,5 +1,6 @@
 """A cohort: radiographs, and what they are radiographs of."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -79,6 +80,11 @@ class Cohort:
         names = [radiograph.name for radiograph in self.radiographs]
         if names != sorted(set(names)):
             raise CohortError("a cohort's radiographs must be sorted by name and their names unique")
+
+    @property
+    def left_out_counts(self) -> dict[str, int]:
+        """How many radiographs were left out, by reason."""
+        return dict(sorted(Counter(self.left_out.values()).items()))
 
     @property
     def centers(self) -> tuple[str, ...]:

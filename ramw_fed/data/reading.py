@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ramw_fed.config import RunConfig
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.findings import Finding, summary
 from ramw_fed.data.radiograph import Radiograph
@@ -51,6 +52,12 @@ def read_cohort(
     if split == "grouped":
         kept = list(split_by_patient(kept, seed=seed, same_fold=_duplicates(found, kept)))
     return Cohort(description=found.description, radiographs=tuple(kept), sha256=found.sha256, left_out=left_out)
+
+
+def read_run_cohort(config: RunConfig, root: str = "") -> Cohort:
+    """Read the cohort of a run, or a center's own at ``root``, as the run's knobs say."""
+    path = Path(root or config.cohort)
+    return read_cohort(path, split=config.split, quarantine=config.quarantine, allow_leakage=config.allow_leakage)
 
 
 def scan(root: Path) -> Scan:

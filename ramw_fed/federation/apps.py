@@ -24,6 +24,9 @@ from ramw_fed.federation.records import Order, Registration, read_order
 from ramw_fed.manifest import versions
 from ramw_fed.tasks.task import Table, Task
 
+# A mean over one patient is that patient's: such a center answers, and takes no part.
+_FEWEST_PATIENTS = 2
+
 _LOG = logging.getLogger("ramw_fed.center")
 
 Handler = Callable[[Message, Context], Message]
@@ -100,6 +103,8 @@ def _ranks(names: NDArray[np.str_]) -> NDArray[np.str_]:
 
 def _register(opened: Opened, tasks: Mapping[str, Task]) -> Registration:
     center = opened.center
+    if center and len({radiograph.patient for radiograph in center.cohort.radiographs}) < _FEWEST_PATIENTS:
+        tasks = {}
     return Registration(
         center=center.name if center else "",
         centers=opened.peers,
@@ -107,6 +112,7 @@ def _register(opened: Opened, tasks: Mapping[str, Task]) -> Registration:
         description=opened.cohort.description,
         versions=versions(),
         enrolments={name: center.enrol(task) for name, task in tasks.items()} if center else {},
+        left_out=opened.cohort.left_out_counts,
     )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ class Roll:
         testers: Task to the centers with a test radiograph, sorted; some may have nothing to train on.
         description: What the images of all centers show.
         cohort: One hash for the cohorts of all centers.
+        left_out: How many radiographs the centers' readers left out, by reason.
     """
 
     run: str
@@ -42,6 +44,7 @@ class Roll:
     testers: Mapping[str, Sequence[str]]
     description: Description
     cohort: str
+    left_out: Mapping[str, int]
 
 
 def call_roll(grid: Grid, config: RunConfig, tasks: Sequence[str]) -> Roll:
@@ -138,7 +141,8 @@ def _roll(run: str, config: RunConfig, tasks: Sequence[str], registered: Mapping
         if not enrolled:
             raise FederationError(f"no center has examples to train {task}; check the cohort's labels, or set tasks")
     first = next(iter(registrations.values()))
-    hashes = sorted({one.cohort for one in registrations.values()})
+    cohorts = {one.cohort: one.left_out for one in registrations.values()}  # simulated centers share one
+    hashes = sorted(cohorts)
     return Roll(
         run=run,
         nodes={name: by_name[name][0] for name in registrations},
@@ -146,6 +150,7 @@ def _roll(run: str, config: RunConfig, tasks: Sequence[str], registered: Mapping
         testers={task: [name for name, one in own.items() if one.test > 0] for task, own in known.items()},
         description=first.description,
         cohort=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        left_out=dict(sorted(sum(map(Counter, cohorts.values()), Counter[str]()).items())),
     )
 
 

@@ -28,7 +28,7 @@ from ramw_fed.errors import FederationError
 from ramw_fed.federation.apps import client_app, server_app
 from ramw_fed.federation.coordinator import Recorder
 from ramw_fed.federation.flower_private import become_server, stamp
-from ramw_fed.federation.opening import PARTITION, simulated_centers
+from ramw_fed.federation.opening import PARTITION, forget_centers, simulated_centers
 
 # Worker processes that may die, for want of memory or by a foreign hand, before the run is given up.
 _MAX_DEATHS = 4
@@ -48,6 +48,7 @@ def run_inline(config: RunConfig, recorder: Recorder) -> None:
     Raises:
         FederationError: Centers failed, or worker processes kept dying.
     """
+    forget_centers()
     centers = simulated_centers(config)
     workers = min(config.workers, len(centers) * len(config.tasks))
     with InlineGrid(len(centers), WorkerPool(workers) if workers > 1 else InProcess()) as grid:

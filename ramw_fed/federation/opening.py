@@ -11,7 +11,7 @@ from ramw_fed.center import Center
 from ramw_fed.config import RunConfig
 from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.data.reading import read_cohort
+from ramw_fed.data.reading import read_run_cohort
 from ramw_fed.errors import CohortError, ConfigError
 from ramw_fed.knobs import Knobs, knob, nest
 from ramw_fed.methods import get_method
@@ -80,6 +80,12 @@ class Opened:
     shares_values: bool
 
 
+def forget_centers() -> None:
+    """Read everything anew: between two runs of one process the files may have changed."""
+    _read.cache_clear()
+    _center.cache_clear()
+
+
 def run_tasks(config: RunConfig) -> dict[str, Task]:
     """Return the run's tasks by their own names."""
     tasks = [get_task(name) for name in config.tasks]
@@ -102,7 +108,7 @@ def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
         raise ConfigError(f"the node has neither {CENTER_FILE!r} nor {PARTITION!r}; start it with --node-config")
     names = simulated_centers(config)
     number = int(node_config[PARTITION])
-    cohort = _read_cohort(config.cohort, config.split)
+    cohort = _read(config.cohort, _key(config))
     one = _center(names[number], config.cohort, _key(config)) if number < len(names) else None
     return Opened(center=one, cohort=cohort, peers=names, shares_values=True)
 
@@ -115,7 +121,7 @@ def simulated_centers(config: RunConfig) -> tuple[str, ...]:
     """
     if not Path(config.cohort).is_absolute():
         raise ConfigError(f"cohort is {config.cohort!r}; engines run elsewhere, so an absolute path is wanted")
-    known = _read_cohort(config.cohort, config.split).centers
+    known = _read(config.cohort, _key(config)).centers
     unknown = sorted(set(config.centers) - set(known))
     if unknown:
         raise ConfigError(f"centers names {', '.join(unknown)}; the cohort has {', '.join(known)}")
@@ -123,15 +129,15 @@ def simulated_centers(config: RunConfig) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=2)
-def _read_cohort(root: str, split: str) -> Cohort:
-    return read_cohort(Path(root), split="grouped" if split == "grouped" else "official")
+def _read(root: str, key: str) -> Cohort:
+    return read_run_cohort(resolve(nest(json.loads(key))), root)
 
 
 # One center a process has opened costs its decoded images; six of them are a whole simulation.
 @lru_cache(maxsize=16)
 def _center(name: str, root: str, key: str) -> Center:
     config = resolve(nest(json.loads(key)))
-    cohort = _read_cohort(root, config.split).at(name)
+    cohort = _read(root, key).at(name)
     if not cohort.radiographs:
         raise CohortError(f"{root} holds no radiograph of {name!r}; check name and data in center.toml")
     return Center(name, cohort, config, get_method(config.method))

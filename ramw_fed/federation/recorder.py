@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,11 @@ class FolderRecorder:
             "engine": self.engine,
             "seed": self.config.seed,
             "device": self.config.device,
-            "centers": {task: sorted(enrolled) for task, enrolled in outcome.roll.enrolments.items()},
+            "centers": {
+                task: {center: asdict(enrolment) for center, enrolment in enrolled.items()}
+                for task, enrolled in outcome.roll.enrolments.items()
+            },
+            "left_out": dict(outcome.roll.left_out),
             "seconds": summarize_seconds(time.monotonic() - self._started, outcome.seconds),
             "workers": workers_of(rounds),
         }

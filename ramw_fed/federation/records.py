@@ -89,7 +89,8 @@ class Registration:
         cohort: Hash of the cohort.
         description: What the images show.
         versions: Distribution name to version.
-        enrolments: Task to what there is to train it.
+        enrolments: Task to what there is to train it; none at a center of a single patient, which cannot join.
+        left_out: How many radiographs its reader left out, by reason.
     """
 
     center: str
@@ -98,6 +99,7 @@ class Registration:
     description: Description
     versions: Mapping[str, str]
     enrolments: Mapping[str, Enrolment]
+    left_out: Mapping[str, int]
 
 
 def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
@@ -169,6 +171,7 @@ def registration_answer(message: Message, order: Order, registration: Registrati
         "description": registration.description.to_dict(),
         "versions": dict(registration.versions),
         "enrolments": {task: asdict(enrolment) for task, enrolment in registration.enrolments.items()},
+        "left_out": dict(registration.left_out),
     }
     return _answer(message, order, Packet(header=raw, tensors={}))
 
@@ -236,6 +239,7 @@ def read_registration(message: Message) -> Registration:
             description=Description.from_dict(header["description"]),
             versions={_name(name): _name(version) for name, version in header["versions"].items()},
             enrolments=enrolments,
+            left_out={_name(reason): _count(number) for reason, number in header["left_out"].items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UpdateError(f"the answer is no registration: {error}") from error

@@ -7,7 +7,7 @@ import numpy as np
 
 from ramw_fed.config import RunConfig
 from ramw_fed.data.radiograph import Radiograph
-from ramw_fed.data.reading import read_cohort
+from ramw_fed.data.reading import read_run_cohort
 from ramw_fed.learning.training import pick_device
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.overlays import contact_sheet, draw_overlay, label, write_png
@@ -26,7 +26,7 @@ def draw_cases(folder: RunFolder, config: RunConfig, watch: Watch = nobody) -> N
     table = folder.path / "predictions" / "segmentation.csv"
     if not table.exists():
         return
-    radiographs = {one.name: one for one in read_cohort(Path(config.cohort), split=config.split).radiographs}
+    radiographs = {one.name: one for one in read_run_cohort(config).radiographs}
     weights, card = folder.load_model("segmentation")
     device = pick_device(config.device)
     network = SEGMENTATION.restore(weights, card, device)
