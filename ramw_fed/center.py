@@ -48,6 +48,7 @@ class Update:
         squared_drift: Squared distance of the parameters from the round's start.
         seconds: Wall time of the training.
         worker: Number of the process that did it.
+        device: What it computed on, ``cpu`` or ``cuda``.
     """
 
     center: str
@@ -58,6 +59,7 @@ class Update:
     squared_drift: float
     seconds: float
     worker: int
+    device: str
 
 
 def initial_weights(task: Task, description: Description, config: RunConfig) -> dict[str, Tensor]:
@@ -127,6 +129,7 @@ class Center:
             squared_drift=squared_drift(params, [weights[name].to(self.device) for name in names]),
             seconds=time.perf_counter() - started,
             worker=os.getpid(),
+            device=self.device.type,
         )
 
     def validate(self, task: Task, weights: Weights) -> Sums:

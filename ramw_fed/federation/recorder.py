@@ -90,7 +90,7 @@ class FolderRecorder:
             "cohort": {"sha256": outcome.roll.cohort, "kind": outcome.roll.description.kind},
             "engine": self.engine,
             "seed": self.config.seed,
-            "device": self.config.device,
+            "device": ", ".join(sorted({one["device"] for record in rounds for one in record["centers"].values()})),
             "centers": {
                 task: {center: asdict(enrolment) for center, enrolment in enrolled.items()}
                 for task, enrolled in outcome.roll.enrolments.items()

@@ -255,6 +255,8 @@ def read_update(message: Message, expected: Mapping[str, Shape]) -> Update:
     facts = packet.header
     if set(facts) != set(_UPDATE_FACTS):
         raise UpdateError(f"the update's facts are not {', '.join(_UPDATE_FACTS)}")
+    for name in ("center", "device"):
+        _name(facts[name])
     for name in ("examples", "steps", "worker"):
         _count(facts[name], name)
     for name in ("loss", "squared_drift", "seconds"):
@@ -288,7 +290,7 @@ def read_measurement(message: Message) -> tuple[str, Table | None, Mapping[str, 
     return str(packet.header.get("center")), unpack_columns(packet), None
 
 
-_UPDATE_FACTS = ("center", "examples", "loss", "seconds", "squared_drift", "steps", "worker")
+_UPDATE_FACTS = ("center", "device", "examples", "loss", "seconds", "squared_drift", "steps", "worker")
 
 
 def _answer(message: Message, order: Order, packet: Packet) -> Message:

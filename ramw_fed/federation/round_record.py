@@ -23,7 +23,7 @@ def center_record(start: Weights, update: Update, mean: Weights, learned: Sequen
         learned: Names of the tensors that an optimizer moves.
         norm: Length of the update over them.
     """
-    names = ("examples", "steps", "loss", "squared_drift", "seconds", "worker")
+    names = ("examples", "steps", "loss", "squared_drift", "seconds", "worker", "device")
     return {
         **{name: getattr(update, name) for name in names},
         "update_norm": norm,
