@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ramw_fed.data.cache import cache_folder
+from ramw_fed.data.dicom import read_dicom, read_header
 from ramw_fed.data.layout import IMAGE_FORMATS
-from ramw_fed.data.radiograph import MAX_PIXELS, is_binary
+from ramw_fed.data.levels import MAX_PIXELS, stretch
+from ramw_fed.data.radiograph import is_binary
+from ramw_fed.errors import CohortError
 
-_VERSION = 1  # of the remembered facts; raise it when what is looked for changes
+_VERSION = 2  # of the remembered facts; raise it when what is looked for changes
 _MAX_BYTES = 1 << 30
 
 
@@ -33,6 +36,8 @@ class Facts:
         pixels: Hash of an image's pixels, equal for an image and its mirror image.
         is_blank: Whether all pixels of an image are equal.
         absent: Channels of masks without a pixel.
+        spacing_mm: Height and width of a pixel, where an image's own header tells.
+        also: What else there is to say of it, as codes with their details; errors among it leave the rest known.
     """
 
     sha256: str
@@ -41,6 +46,8 @@ class Facts:
     pixels: str = ""
     is_blank: bool = False
     absent: tuple[int, ...] = ()
+    spacing_mm: tuple[float, float] | None = None
+    also: tuple[tuple[str, str], ...] = ()
 
 
 def inspect_all(root: Path, files: Mapping[str, os.stat_result], wanted: Iterable[str]) -> dict[str, Facts]:
@@ -81,6 +88,8 @@ def inspect(path: Path) -> Facts:
     if not content:
         return Facts(sha256, "file-empty")
     suffix = PurePosixPath(path.name.lower()).suffix
+    if IMAGE_FORMATS.get(suffix) == "DICOM":
+        return _inspect_dicom(path, sha256)
     if suffix in IMAGE_FORMATS:
         return _inspect_image(content, IMAGE_FORMATS[suffix], sha256)
     if suffix == ".npy":
@@ -106,15 +115,52 @@ def _inspect_image(content: bytes, expected: str, sha256: str) -> Facts:
             image.load()
         except Exception:  # as above
             return Facts(sha256, "image-truncated", shape)
+    if getattr(image, "n_frames", 1) > 1:
+        return Facts(sha256, "image-multi-frame", shape)
+    if image.mode.startswith("I;16"):
+        return _of_pixels(sha256, stretch(np.asarray(image)), also=(("image-converted", "16 bits, percentiles"),))
     if image.mode not in ("L", "P", "RGB", "RGBA"):
-        return Facts(sha256, "image-not-8-bit", shape)
+        return Facts(sha256, "image-depth", shape)
     pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
     if pixels.ndim == 3:
         if not (pixels[..., 1:3] == pixels[..., :1]).all():
             return Facts(sha256, "image-coloured", shape)
         pixels = pixels[..., 0]
-    is_blank = bool(pixels.min() == pixels.max())
-    return Facts(sha256, "", shape, _pixel_hash(pixels), is_blank)
+    return _of_pixels(sha256, pixels)
+
+
+def _inspect_dicom(path: Path, sha256: str) -> Facts:
+    header = read_header(path)
+    if header.fault:
+        return Facts(sha256, header.fault, header.shape)
+    try:
+        pixels = read_dicom(path)
+    except CohortError:
+        return Facts(sha256, "image-truncated", header.shape)
+    also = [("image-converted", f"DICOM, {header.rule}")] if header.rule != "as they are" else []
+    if header.identity:
+        also.append(("dicom-identity", ", ".join(header.identity)))
+    if header.is_annotated is not False:
+        also.append(("dicom-annotation", "YES" if header.is_annotated else "no such tag"))
+    if header.is_spacing_malformed:
+        also.append(("spacing-malformed", ""))
+    return _of_pixels(sha256, pixels, spacing_mm=header.spacing_mm, also=tuple(also))
+
+
+def _of_pixels(
+    sha256: str,
+    pixels: NDArray[np.uint8],
+    spacing_mm: tuple[float, float] | None = None,
+    also: tuple[tuple[str, str], ...] = (),
+) -> Facts:
+    return Facts(
+        sha256,
+        shape=pixels.shape,
+        pixels=_pixel_hash(pixels),
+        is_blank=bool(pixels.min() == pixels.max()),
+        spacing_mm=spacing_mm,
+        also=also,
+    )
 
 
 def _pixel_hash(pixels: NDArray[np.uint8]) -> str:
@@ -149,8 +195,11 @@ def _remembered(memory: Path) -> dict[str, tuple[str, Facts]]:
 
 
 def _facts(values: Mapping[str, object]) -> Facts:
-    lists_as_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return Facts(**lists_as_tuples)  # type: ignore[arg-type]
+    return Facts(**{key: _frozen(value) for key, value in values.items()})  # type: ignore[arg-type]
+
+
+def _frozen(value: object) -> object:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _remember(memory: Path, table: Mapping[str, tuple[str, Facts]]) -> None:

@@ -10,8 +10,10 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from ramw_fed.data.cohort import Description
+from ramw_fed.data.dicom import SUFFIXES
 
 METADATA = "Metadata.xlsx"
+MANIFEST = "manifest.csv"
 DESCRIPTION = "cohort.toml"
 BONE_IMAGES = "BoneSegmentation/images"
 BONE_MASKS = "BoneSegmentation/masks"
@@ -22,7 +24,15 @@ JOINT_SCORES = "SvdHBEScoreClassification/JointBE_SvdH_GT.json"
 JOINT_SCORES_ORIGINAL = "SvdHBEScoreClassification/JointBE_SvdH_GT_Ori.json"
 
 IMAGE_FORMATS: Mapping[str, str] = MappingProxyType(
-    {".bmp": "BMP", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
+    {
+        ".bmp": "BMP",
+        ".png": "PNG",
+        ".jpg": "JPEG",
+        ".jpeg": "JPEG",
+        ".tif": "TIFF",
+        ".tiff": "TIFF",
+        **dict.fromkeys(SUFFIXES, "DICOM"),
+    }
 )
 
 STEM = re.compile(r"(?P<patient>\d+)_(?P<exam>\d+)_(?P<side>[LR])")

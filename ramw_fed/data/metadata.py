@@ -13,6 +13,7 @@ import openpyxl
 
 from ramw_fed.data.findings import Collector
 from ramw_fed.data.layout import METADATA, known_joint, plain
+from ramw_fed.data.spacing import read_spacing
 
 _MAX_UNPACKED_BYTES = 1 << 29
 
@@ -138,7 +139,7 @@ def _study(
         grade = _number(row[column]) if column < len(row) else None
         if grade is not None:
             scores.setdefault(side, {})[joint] = grade
-    spacing = _spacing(cells["spacing_mm"])
+    spacing = read_spacing(cells["spacing_mm"])
     if spacing is None and cells["spacing_mm"] not in (None, ""):
         collector.add("spacing-malformed", f"{METADATA} row {number}")
     has_arthritis = _number(cells["has_arthritis"])
@@ -156,12 +157,3 @@ def _number(cell: Any) -> int | None:
         return int(cell)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _spacing(cell: Any) -> tuple[float, float] | None:
-    numbers = [float(text) for text in re.findall(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", str(cell))]
-    if len(numbers) == 1:
-        numbers *= 2
-    if len(numbers) != 2 or not all(0 < number < 10 for number in numbers):
-        return None
-    return numbers[0], numbers[1]

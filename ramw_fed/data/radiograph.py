@@ -10,13 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ramw_fed.data.dicom import SUFFIXES, read_dicom
+from ramw_fed.data.levels import stretch
 from ramw_fed.errors import CohortError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-# A radiograph of RAM-W600 has half a megapixel; a header that promises more than this is a bomb or a mistake.
-MAX_PIXELS = 64_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +108,13 @@ def is_binary(array: NDArray[np.generic]) -> bool:
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as ``(H, W)`` uint8, grey or with three equal channels.
+    """Read an image file as ``(H, W)`` uint8, grey or with three equal channels; 16 bits are stretched to 8.
 
     Raises:
-        CohortError: The file is missing, no image, or truly coloured.
+        CohortError: The file is missing, no image, truly coloured, or of another depth.
     """
+    if path.suffix.lower() in SUFFIXES:
+        return read_dicom(path)
     array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise CohortError(f"{path.name} cannot be decoded as an image; `ramw-fed cohort check` lists all such files")
@@ -121,6 +122,6 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
         if not (array[..., 0] == array[..., 1]).all() or not (array[..., 0] == array[..., 2]).all():
             raise CohortError(f"{path.name} has colours; a radiograph is grey, or has three equal channels")
         array = array[..., 0]
-    if array.dtype != np.uint8:
-        raise CohortError(f"{path.name} has {array.dtype} pixels; 8-bit ones are wanted here")
-    return np.ascontiguousarray(array)
+    if array.dtype not in (np.uint8, np.uint16):
+        raise CohortError(f"{path.name} has {array.dtype} pixels; whole numbers of 8 or 16 bits are wanted")
+    return np.ascontiguousarray(array if array.dtype == np.uint8 else stretch(array))

@@ -71,6 +71,8 @@ def note_files(
                 collector.add(facts[path].fault, path, radiograph=name)
             elif facts[path].is_blank:
                 collector.add("image-blank", path)
+            for code, detail in facts[path].also:
+                collector.add(code, path, detail=detail, radiograph=name)
         image = place.bone_image or place.joint_image
         for path in place.masks.values():
             if image is None:

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import openpyxl
 import pytest
+from dicom_files import write as write_dicom
+from PIL import Image
 from rich.console import Console
 
 from ramw_fed.config import PhantomConfig
@@ -72,6 +74,16 @@ def bomb(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def two_frames(path: Path) -> None:
+    frame = Image.fromarray(np.eye(64, dtype=np.uint8))
+    frame.save(path, save_all=True, append_images=[frame])
+
+
+def as_dicom(path: Path, **tags: object) -> None:
+    write_dicom(path.with_suffix(".dcm"), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), **tags)
+    path.unlink()
+
+
 def save_masks(root: Path, array: np.ndarray) -> None:
     np.save(masks(root), array, allow_pickle=True)
 
@@ -123,7 +135,12 @@ PLANTED: list[tuple[str, str, Callable[[Path], object]]] = [
         "image-coloured",
         lambda r: image(r).write_bytes(bitmap(np.eye(64, dtype=np.uint8)[..., None] * [1, 2, 3])),
     ),
-    ("error", "image-not-8-bit", lambda r: cv2.imwrite(str(image(r).with_suffix(".png")), np.eye(64, dtype=np.uint16))),
+    ("error", "image-depth", lambda r: cv2.imwrite(str(image(r).with_suffix(".tiff")), np.eye(64, dtype=np.float32))),
+    ("note", "image-converted", lambda r: cv2.imwrite(str(image(r).with_suffix(".png")), np.eye(64, dtype=np.uint16))),
+    ("error", "image-multi-frame", lambda r: two_frames(image(r).with_suffix(".tiff"))),
+    ("error", "dicom-unreadable", lambda r: image(r).rename(image(r).with_suffix(".dcm"))),
+    ("error", "dicom-identity", lambda r: as_dicom(image(r), PatientName="Doe^John")),
+    ("error", "dicom-annotation", lambda r: as_dicom(image(r), BurnedInAnnotation="YES")),
     ("error", "image-twice", lambda r: cv2.imwrite(str(image(r).with_suffix(".png")), np.eye(64, dtype=np.uint8))),
     ("error", "mask-unreadable", lambda r: masks(r).write_bytes(masks(r).read_bytes()[:-5])),
     ("error", "mask-unreadable", lambda r: save_masks(r, np.zeros((14, 64, 64), np.float32))),
@@ -284,8 +301,9 @@ def test_a_bomb_is_not_decoded(copy: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_every_saying_can_be_planted() -> None:
-    # folder-unreadable needs another user; the rest speak of cohorts built in test_odd_patients.
+    # folder-unreadable needs another user, test_dicom plants the codec, the rest speak of cohorts built below.
     elsewhere = {
+        "dicom-codec-missing",
         "folder-unreadable", "file-too-large", "patient-at-two-centers", "patient-splits-differ",
         "score-without-arthritis", "one-class-only", "label-missing-at-center",
     }  # fmt: skip
