@@ -1,7 +1,7 @@
 """``cohort.toml``: what a cohort's images show, in the words of whoever owns them."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,12 @@ _NAMES = ("bones", "joints", "mirrored_sides")
 _PROVENANCE = ("phantom", "source")
 
 
-def read_description(path: Path) -> Description:
+def read_description(path: Path, required: Iterable[str] = ()) -> Description:
     """Read ``cohort.toml``; keys that it leaves out are those of RAM-W600.
+
+    Args:
+        path: The file.
+        required: Keys that it may not leave out.
 
     Raises:
         CohortError: All faults of the file in one sentence.
@@ -30,6 +34,7 @@ def read_description(path: Path) -> Description:
     table = _anatomical(table)
     known = {field.name for field in fields(Description)} - {"center_names"} | {"centers", *_PROVENANCE}
     faults = [f"unknown key {key!r}" for key in table if key not in known]
+    faults += [f"{key!r} is missing" for key in required if key not in table]
     faults += [fault for key, value in table.items() if (fault := _fault(key, value))]
     pairs = table.get("overlap_pairs", [list(pair) for pair in RAMW600.overlap_pairs])
     bones = table.get("bones", list(RAMW600.bones))

@@ -15,11 +15,24 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 SAYINGS: Mapping[str, tuple[Level, str]] = MappingProxyType(
     {
         # the folder
-        "folder-missing": ("error", "no such folder; name the one that holds Metadata.xlsx"),
+        "folder-missing": ("error", "no such folder; name the one that holds manifest.csv or Metadata.xlsx"),
         "folder-unreadable": ("error", "the folder or a file in it may not be read; change its permissions"),
         "link-leaves-folder": ("error", "a link leads out of the cohort's folder and is not followed; copy the file"),
         "radiograph-missing": ("error", "no radiograph was found; the tree that is expected is in docs/data.md"),
         "description-unreadable": ("error", "cohort.toml cannot be used"),
+        "description-missing": ("error", "beside manifest.csv there is no cohort.toml to say what the images show"),
+        "manifest-unreadable": (
+            "error",
+            "manifest.csv is no table: UTF-8, commas, a header of different titles, rows as long as the header",
+        ),
+        "manifest-column-missing": ("error", "manifest.csv lacks a column; those wanted are in docs/data.md"),
+        "column-unknown": ("warning", "a column of manifest.csv is neither known nor named like a joint; left out"),
+        "row-twice": ("error", "two rows of manifest.csv name the same image; the extension does not count"),
+        "cell-missing": ("error", "a row of manifest.csv lacks what every image must have"),
+        "side-malformed": ("error", "side is neither L nor R"),
+        "split-malformed": ("error", "split is none of train, val and test, and not empty"),
+        "path-leaves-folder": ("error", "a path is absolute or leads out of the folder; name files inside it"),
+        "file-missing": ("error", "manifest.csv names a file that does not lie in the folder"),
         "metadata-missing": ("error", "there is no Metadata.xlsx, so that no image has a center"),
         "metadata-unreadable": ("error", "Metadata.xlsx cannot be read as a workbook"),
         "metadata-column-missing": ("error", "Metadata.xlsx lacks a column; aliases are in docs/data.md"),
@@ -73,7 +86,7 @@ SAYINGS: Mapping[str, tuple[Level, str]] = MappingProxyType(
             "a patient is in train for one task and in val or test for the other: no model may serve both",
         ),
         "center-of-one-patient": ("warning", "a center has one patient only and cannot join a federation"),
-        "center-name-unused": ("warning", "cohort.toml renames a center that Metadata.xlsx does not name"),
+        "center-name-unused": ("warning", "cohort.toml renames a center that no table names"),
         "center-names-alike": ("warning", "centers' names differ only in case, blanks or signs: one center or two?"),
         "image-duplicated": (
             "warning",

@@ -52,14 +52,15 @@ def read_scores(
             joint = layout.known_joint(joint_name, description.joints)
             if joint is None:
                 collector.add("joint-unknown", detail=joint_name)
-            elif not _is_grade(grade, description.max_grade):
+            elif not is_grade(grade, description.max_grade):
                 collector.add("score-malformed", place, radiograph=name)
             else:
                 scores[name][joint] = int(grade)
     return scores
 
 
-def _is_grade(value: object, max_grade: int) -> bool:
+def is_grade(value: object, max_grade: int) -> bool:
+    """Tell whether ``value`` is a whole number from 0 to ``max_grade``; True and False are none."""
     # Not math.isfinite: it cannot take the whole numbers of arbitrary length that JSON allows.
     return type(value) in (int, float) and 0 <= cast(float, value) <= max_grade and value == int(cast(float, value))
 

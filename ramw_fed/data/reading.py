@@ -6,6 +6,8 @@ from pathlib import Path
 from ramw_fed.config import RunConfig
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.findings import Finding, summary
+from ramw_fed.data.layout import MANIFEST
+from ramw_fed.data.manifest import scan_manifest
 from ramw_fed.data.radiograph import Radiograph
 from ramw_fed.data.ramw600 import scan_ramw600
 from ramw_fed.data.scan import Scan
@@ -27,8 +29,8 @@ def read_cohort(
     """Read a cohort; images and masks stay in their files.
 
     Args:
-        root: The folder that holds ``Metadata.xlsx``.
-        split: ``"official"`` takes the folders' train, val and test; ``"grouped"`` deals patients anew, stratified
+        root: The folder that holds ``manifest.csv``, or ``Metadata.xlsx``.
+        split: ``"official"`` takes the folder's own train, val and test; ``"grouped"`` deals patients anew, stratified
             by center, labels and erosions.
         quarantine: Largest share of radiographs, in [0, 1), that may be left out for faults in their own files;
             they are named in ``left_out``. At 0 any fault stops the reader.
@@ -61,8 +63,8 @@ def read_run_cohort(config: RunConfig, root: str = "") -> Cohort:
 
 
 def scan(root: Path) -> Scan:
-    """Look at a folder in the form that it has."""
-    return scan_ramw600(root)
+    """Look at a folder in the form that it has: a manifest where ``manifest.csv`` lies in it, else RAM-W600's tree."""
+    return scan_manifest(root) if (root / MANIFEST).is_file() else scan_ramw600(root)
 
 
 def note_leakage(found: Scan) -> None:

@@ -301,8 +301,10 @@ def test_a_bomb_is_not_decoded(copy: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_every_saying_can_be_planted() -> None:
-    # folder-unreadable needs another user, test_dicom plants the codec, the rest speak of cohorts built below.
+    # test_manifest and test_dicom plant the first, folder-unreadable needs another user, the rest is built below.
     elsewhere = {
+        "description-missing", "manifest-unreadable", "manifest-column-missing", "column-unknown", "row-twice",
+        "cell-missing", "side-malformed", "split-malformed", "path-leaves-folder", "file-missing",
         "dicom-codec-missing",
         "folder-unreadable", "file-too-large", "patient-at-two-centers", "patient-splits-differ",
         "score-without-arthritis", "one-class-only", "label-missing-at-center",
