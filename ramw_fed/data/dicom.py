@@ -154,7 +154,9 @@ _SPACINGS = ("ImagerPixelSpacing", "PixelSpacing")
 
 
 def _fault(dataset: Dataset) -> str:
-    if "PixelData" not in dataset or not all(dataset.get(tag) for tag in ("Rows", "Columns", "BitsAllocated")):
+    if "PixelData" not in dataset:
+        return "dicom-without-image"
+    if not all(dataset.get(tag) for tag in ("Rows", "Columns", "BitsAllocated")):
         return "dicom-unreadable"
     is_grey = dataset.get("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
     if not is_grey or dataset.get("SamplesPerPixel") != 1:

@@ -50,7 +50,8 @@ SAYINGS: Mapping[str, tuple[Level, str]] = MappingProxyType(
         "image-depth": ("error", "the image's pixels are no whole numbers of 8 or 16 bits"),
         "image-multi-frame": ("error", "the file holds several images; one a file is wanted"),
         "image-twice": ("error", "one name has two image files of different formats; remove one"),
-        "dicom-unreadable": ("error", "the file is no DICOM image, or lacks pixels, rows or columns"),
+        "dicom-unreadable": ("error", "the file is no DICOM, or does not say how large its image is"),
+        "dicom-without-image": ("error", "the DICOM file holds no image: a report, a folder's index, or other"),
         "dicom-codec-missing": (
             "error",
             "the compression of the DICOM file cannot be decoded here; export it uncompressed or as JPEG 2000",

@@ -51,6 +51,15 @@ class Row:
     spacing_mm: tuple[float, float] | None
 
 
+def name_of(image: str) -> str:
+    """Return the name of the radiograph whose image has this path; empty without one.
+
+    >>> name_of("./images/a.left.png")
+    'images/a.left'
+    """
+    return str(PurePosixPath(image.replace("\\", "/")).with_suffix("")) if image else ""
+
+
 def read_rows(path: Path, description: Description, collector: Collector) -> dict[str, Row]:
     """Return name of the radiograph to its row; everything odd goes to ``collector``."""
     header, *lines = _cells(path, collector) or [[]]
@@ -115,7 +124,7 @@ def _meaning(title: str, joints: tuple[str, ...]) -> str | None:
 
 def _row(cells: Mapping[str, str], place: str, description: Description, collector: Collector) -> Row | None:
     image, mask = (_inside(cells.get(column, ""), place, collector) for column in ("image", "mask"))
-    name = str(PurePosixPath(image).with_suffix("")) if image else ""
+    name = name_of(image)
     _note_cells(cells, place, name, collector)
     if not name:
         return None

@@ -1,18 +1,20 @@
-"""One tree into one tree a center, as hospitals have them: to practise a deployment on one machine."""
+"""One folder into one a center, as hospitals have them: to practise a deployment on one machine."""
 
+import csv
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import openpyxl
 
 from ramw_fed.data import layout
-from ramw_fed.data.findings import Collector
-from ramw_fed.data.listing import find_places, list_files
+from ramw_fed.data.layout import plain
+from ramw_fed.data.manifest_table import name_of
 from ramw_fed.data.metadata import find_columns, study_name
-from ramw_fed.data.reading import read_cohort
+from ramw_fed.data.reading import read_cohort, scan
 from ramw_fed.data.workbooks import save_workbook
 from ramw_fed.errors import CohortError
 
@@ -30,26 +32,31 @@ def part_by_center(root: Path, out: Path) -> Mapping[str, Path]:
     Raises:
         CohortError: ``root`` has errors, or ``out`` holds something already.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CohortError(f"{out} exists and is not an empty folder; name a new one, or remove it first")
+    refuse_filled(out)
     cohort = read_cohort(root, allow_leakage=True)
-    files = list_files(root, Collector())
-    places = find_places(files, cohort.description, Collector())
+    places = scan(root).places
     folders = {center: out / f"center-{number}" for number, center in enumerate(cohort.centers, start=1)}
     for center, folder in folders.items():
         names = {radiograph.name for radiograph in cohort.at(center).radiographs}
         for path in sorted(path for name in names for path in places[name].files()):
-            _copy(root / path, folder / path)
-        if layout.DESCRIPTION in files:
-            _copy(root / layout.DESCRIPTION, folder / layout.DESCRIPTION)
-        for path in (layout.JOINT_SCORES, layout.JOINT_SCORES_ORIGINAL, layout.JOINT_BOXES):
-            if path in files:
-                _part_json(root / path, folder / path, names)
-        _part_table(root / layout.METADATA, folder / layout.METADATA, {name.rpartition("_")[0] for name in names})
+            _copy(root / path, folder / path, names)
+        for path, part in _TABLES.items():
+            if (root / path).is_file():
+                part(root / path, folder / path, names)
     return folders
 
 
-def _copy(source: Path, target: Path) -> None:
+def refuse_filled(out: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        CohortError: It does, or is no folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CohortError(f"{out} exists and is not an empty folder; name a new one, or remove it first")
+
+
+def _copy(source: Path, target: Path, _names: set[str]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
 
@@ -67,7 +74,8 @@ def _part_json(source: Path, target: Path, names: set[str]) -> None:
     target.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
-def _part_table(source: Path, target: Path, studies: set[str]) -> None:
+def _part_workbook(source: Path, target: Path, names: set[str]) -> None:
+    studies = {name.rpartition("_")[0] for name in names}
     table = openpyxl.load_workbook(source, read_only=True, data_only=True)
     header, *rows = table.worksheets[0].iter_rows(values_only=True)
     table.close()
@@ -77,3 +85,23 @@ def _part_table(source: Path, target: Path, studies: set[str]) -> None:
     for row in (header, *(row for row in rows if study_name(row, columns) in studies)):
         sheet.append(row)
     save_workbook(own, target)
+
+
+def _part_manifest(source: Path, target: Path, names: set[str]) -> None:
+    with source.open(newline="", encoding="utf-8-sig") as file:
+        header, *rows = csv.reader(file)
+    image = [plain(title) for title in header].index("image")
+    with target.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *(row for row in rows if row and name_of(row[image].strip()) in names)])
+
+
+_TABLES: Mapping[str, Callable[[Path, Path, set[str]], None]] = MappingProxyType(
+    {
+        layout.DESCRIPTION: _copy,
+        layout.MANIFEST: _part_manifest,
+        layout.METADATA: _part_workbook,
+        layout.JOINT_SCORES: _part_json,
+        layout.JOINT_SCORES_ORIGINAL: _part_json,
+        layout.JOINT_BOXES: _part_json,
+    }
+)

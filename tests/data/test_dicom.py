@@ -97,7 +97,7 @@ def deflated(path: Path) -> None:
     ("code", "plant"),
     [
         ("dicom-unreadable", lambda p: p.write_bytes(b"this is no DICOM")),
-        ("dicom-unreadable", lambda p: write(p, LEVELS, PixelData=None)),
+        ("dicom-without-image", lambda p: write(p, LEVELS, PixelData=None)),
         ("dicom-unreadable", lambda p: write(p, LEVELS, Rows=None)),
         ("dicom-codec-missing", lambda p: raw_syntax(p, JPEGLosslessSV1)),
         ("dicom-codec-missing", deflated),

@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from knees import rows, write_knees
 
 from ramw_fed.data.checks import check_cohort
 from ramw_fed.data.cohort import Cohort
@@ -47,3 +48,14 @@ def test_a_folder_with_something_in_it_is_refused(phantom_root: Path, tmp_path: 
     (tmp_path / "mine").write_text("")
     with pytest.raises(CohortError, match="not an empty folder"):
         part_by_center(phantom_root, tmp_path)
+
+
+def test_a_manifest_is_parted_row_by_row(tmp_path: Path) -> None:
+    whole = read_cohort(write_knees(tmp_path / "knees", 3))
+    folders = part_by_center(tmp_path / "knees", tmp_path / "out")
+    assert list(folders) == ["Clinic 1", "Clinic 2", "Third"]
+    for center, folder in folders.items():
+        expected = whole.at(center).radiographs
+        assert [without_paths(r) for r in read_cohort(folder).radiographs] == [without_paths(r) for r in expected]
+        assert len(rows(folder)) == 7
+        assert len(list(folder.rglob("*.*"))) == 2 + 6 + 6
