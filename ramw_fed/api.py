@@ -18,6 +18,7 @@ from ramw_fed.data import phantom as phantom_package
 from ramw_fed.data.cache import cache_folder
 from ramw_fed.data.checks import check_cohort
 from ramw_fed.data.cohort import Cohort
+from ramw_fed.data.conversion import Conversion, import_folder
 from ramw_fed.data.download import download_ramw600
 from ramw_fed.data.parting import part_by_center
 from ramw_fed.data.phantom.writer import write_phantom as _write_phantom
@@ -40,7 +41,7 @@ from ramw_fed.tasks.task import join_tables
 
 
 def load_cohort(root: Path, *, split: str = "official") -> Cohort:
-    """Read a cohort in RAM-W600's tree; ``split`` is ``official`` or ``grouped``."""
+    """Read a cohort, with a manifest or in RAM-W600's tree; ``split`` is ``official`` or ``grouped``."""
     return read_cohort(root, split=split)
 
 
@@ -190,10 +191,12 @@ def _evaluate(
 
 
 __all__: Sequence[str] = [
+    "Conversion",
     "Predictions",
     "check_cohort",
     "download_ramw600",
     "evaluate",
+    "import_folder",
     "load_cohort",
     "overview_tables",
     "part_by_center",

@@ -143,6 +143,31 @@ def check(
         raise typer.Exit(1)
 
 
+@cohorts.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="Images, such as DICOM as a PACS exports it; only read.")],
+    out: Annotated[Path, typer.Argument(help="New folder.")],
+    center: Annotated[str, typer.Option(help="Name of the center that owns the images.")],
+    inspected: Annotated[
+        bool, typer.Option("--inspected", help="I looked at the images that may show text in their pixels: none does.")
+    ] = False,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Also write which patient and file became which: identity, outside OUT.")
+    ] = None,
+) -> None:
+    """Convert images to 8-bit PNG with a manifest; patients get new numbers, and no tag comes along."""
+    from ramw_fed import api
+
+    done = api.import_folder(folder, out, center=center, is_inspected=inspected, mapping=mapping)
+    for path in done.not_images:
+        _err.print(f"note: no image, left behind: {path}", style="yellow", highlight=False, markup=False)
+    _out.print(f"{out}: {done.num_images} images of {done.num_patients} patients")
+    _out.print(f"side unknown: {done.num_unsided}, pixel size unknown: {done.num_unspaced}")
+    _out.print(
+        "Next: fill in manifest.csv and cohort.toml (docs/data.md), then `ramw-fed cohort check`", highlight=False
+    )
+
+
 @cohorts.command()
 def part(
     root: Annotated[Path, typer.Argument(help="Folder of the cohort.")],

@@ -64,6 +64,10 @@ SAYINGS: Mapping[str, tuple[Level, str]] = MappingProxyType(
             "error",
             "BurnedInAnnotation is not NO: look whether the pixels show text, and set it to NO where they do not",
         ),
+        "patient-unknown": (
+            "error",
+            "nothing tells whose image it is: put the images of each patient into a folder of their own",
+        ),
         "mask-unreadable": ("error", "the masks cannot be read as one array of bytes; copy the file again"),
         "mask-values": ("error", "the masks hold other values than 0 and 1, or 0 and 255"),
         "mask-shape": ("error", "the masks' shape is not (bones, height, width) of the image"),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ramw_fed.data.cache import cache_folder
-from ramw_fed.data.dicom import read_dicom, read_header
+from ramw_fed.data.dicom import is_dicom, read_dicom, read_header
 from ramw_fed.data.layout import IMAGE_FORMATS
 from ramw_fed.data.levels import MAX_PIXELS, stretch
 from ramw_fed.data.radiograph import is_binary
@@ -88,7 +88,8 @@ def inspect(path: Path) -> Facts:
     if not content:
         return Facts(sha256, "file-empty")
     suffix = PurePosixPath(path.name.lower()).suffix
-    if IMAGE_FORMATS.get(suffix) == "DICOM":
+    # A PACS names its files as it likes; where a name promises something else, that is held against it.
+    if IMAGE_FORMATS.get(suffix) == "DICOM" or (suffix not in IMAGE_FORMATS and is_dicom(path)):
         return _inspect_dicom(path, sha256)
     if suffix in IMAGE_FORMATS:
         return _inspect_image(content, IMAGE_FORMATS[suffix], sha256)

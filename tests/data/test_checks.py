@@ -301,11 +301,11 @@ def test_a_bomb_is_not_decoded(copy: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_every_saying_can_be_planted() -> None:
-    # test_manifest and test_dicom plant the first, folder-unreadable needs another user, the rest is built below.
+    # The first are planted in test_manifest, test_dicom and test_conversion, folder-unreadable needs another user.
     elsewhere = {
         "description-missing", "manifest-unreadable", "manifest-column-missing", "column-unknown", "row-twice",
         "cell-missing", "side-malformed", "split-malformed", "path-leaves-folder", "file-missing",
-        "dicom-codec-missing", "dicom-without-image",
+        "dicom-codec-missing", "dicom-without-image", "patient-unknown",
         "folder-unreadable", "file-too-large", "patient-at-two-centers", "patient-splits-differ",
         "score-without-arthritis", "one-class-only", "label-missing-at-center",
     }  # fmt: skip
