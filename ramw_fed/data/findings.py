@@ -33,7 +33,7 @@ SAYINGS: Mapping[str, tuple[Level, str]] = MappingProxyType(
         "split-malformed": ("error", "split is none of train, val and test, and not empty"),
         "path-leaves-folder": ("error", "a path is absolute or leads out of the folder; name files inside it"),
         "file-missing": ("error", "manifest.csv names a file that does not lie in the folder"),
-        "metadata-missing": ("error", "there is no Metadata.xlsx, so that no image has a center"),
+        "metadata-missing": ("error", "there is neither manifest.csv nor Metadata.xlsx, so that no image has a center"),
         "metadata-unreadable": ("error", "Metadata.xlsx cannot be read as a workbook"),
         "metadata-column-missing": ("error", "Metadata.xlsx lacks a column; aliases are in docs/data.md"),
         "study-contradicted": ("error", "rows of Metadata.xlsx contradict each other about one study"),
@@ -62,7 +62,8 @@ SAYINGS: Mapping[str, tuple[Level, str]] = MappingProxyType(
         ),
         "dicom-annotation": (
             "error",
-            "BurnedInAnnotation is not NO: look whether the pixels show text, and set it to NO where they do not",
+            "BurnedInAnnotation is not NO: look whether the pixels show text; if none does, set it to NO,"
+            " or where it is missing use `ramw-fed cohort import --inspected`",
         ),
         "patient-unknown": (
             "error",

@@ -62,7 +62,8 @@ def test_order_of_rows_and_columns_and_the_look_of_titles_do_not_count(copy: Pat
     turned = [[*reversed(line)] for line in [[title.upper().replace(" ", "_") for title in header], *reversed(lines)]]
     write_rows(copy, turned)
     text = (copy / "manifest.csv").read_text().replace("images/", "./images/")
-    (copy / "manifest.csv").write_text("\ufeff" + text + "\n\n", encoding="utf-8")
+    quoted = re.sub(r"^([^,]+)", r'"\1"', text)
+    (copy / "manifest.csv").write_text(f"\ufeff{quoted}\n\n", encoding="utf-8")
     assert read_cohort(copy).radiographs == expected.radiographs
 
 
@@ -107,6 +108,9 @@ def test_a_faulty_image_can_be_left_out_by_name(copy: Path) -> None:
     read = read_cohort(copy, quarantine=0.05)
     assert dict(read.left_out) == {"images/010_L": "file-empty"}
     assert len(read.radiographs) == 35
+    write_dicom(copy / "images" / "020_L.dcm", np.eye(48, 40, dtype=np.uint16), PatientName="Doe^John")
+    left_out = read_cohort(copy, quarantine=0.1).left_out
+    assert dict(left_out) == {"images/010_L": "file-empty", "images/020_L": "dicom-identity"}
 
 
 def test_the_file_of_another_bone_count_or_without_bones_is_refused(copy: Path) -> None:
@@ -177,7 +181,8 @@ PLANTED: list[tuple[str, str, Callable[[Path], object]]] = [
     ("warning", "center-names-alike", lambda r: change(r, 1, center="CLINIC 1")),
     ("warning", "spacing-malformed", lambda r: change(r, 1, spacing="wide")),
     ("warning", "box-malformed", lambda r: change(r, 1, MedialTibia__box="1 2 3")),
-    ("warning", "box-malformed", lambda r: change(r, 1, MedialTibia__box="9 9 2 2")),
+    ("warning", "box-malformed", lambda r: change(r, 1, MedialTibia__box="9 2 2 9")),
+    ("warning", "box-malformed", lambda r: change(r, 1, MedialTibia__box="2 9 9 2")),
     ("warning", "box-malformed", lambda r: change(r, 1, MedialTibia__box="90 90 99 99")),
     ("warning", "score-without-crop", lambda r: change(r, 1, MedialTibia__box="")),
     ("warning", "image-duplicated", lambda r: cv2.imwrite(
