@@ -71,6 +71,27 @@ MUTANTS = (
         ("tests/data/test_packed.py",),
     ),
     Mutant(
+        "black bones on white",
+        "ramw_fed/data/dicom.py",
+        "return 255 - pixels if",
+        "return pixels if",
+        ("tests/data/test_dicom.py",),
+    ),
+    Mutant(
+        "names in sequences overlooked",
+        "ramw_fed/data/dicom.py",
+        "dataset.iterall()",
+        "dataset",
+        ("tests/data/test_dicom.py",),
+    ),
+    Mutant(
+        "a path may leave the folder",
+        "ramw_fed/data/manifest_table.py",
+        'or ".." in pure.parts',
+        "",
+        ("tests/data/test_manifest.py",),
+    ),
+    Mutant(
         "sign of the prior",
         "ramw_fed/learning/losses.py",
         "shift = counts.log_odds()",

@@ -29,7 +29,7 @@ class CenterFile(Knobs):
     table: ClassVar[str] = "center.toml"
 
     name: str = knob("", "name of the center, as the coordinator waits for it")
-    data: str = knob("", "folder with the center's own radiographs, as the cohort's tree; relative to this file")
+    data: str = knob("", "folder with the center's own radiographs, in a form of docs/data.md; relative to this file")
     share_values: bool = knob(
         False, "whether the values of single radiographs may leave, beside the center's own summary of them"
     )

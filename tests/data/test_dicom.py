@@ -1,20 +1,23 @@
 """The rules of docs/data.md, one by one; all numbers by hand."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from dicom_files import dataset, write
+from PIL import Image
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, RLELossless
 
 from ramw_fed.data.dicom import is_dicom, read_dicom, read_header
 from ramw_fed.data.inspection import inspect
 from ramw_fed.data.radiograph import read_grey
 from ramw_fed.errors import CohortError
 
+GRADIENT = (np.arange(64 * 48).reshape(64, 48) // 16).astype(np.uint8)
 LEVELS = np.array([[0, 100, 200], [300, 400, 500]], np.uint16)
 
 
@@ -69,6 +72,35 @@ def test_a_compressed_file_with_a_codec_is_read(tmp_path: Path) -> None:
     assert read_dicom(tmp_path / "a.dcm")[::16, ::16].tolist() == [[0, 0, 128], [255, 255, 255]]
 
 
+def encapsulated(path: Path, syntax: str, frame: bytes) -> Path:
+    made = dataset(GRADIENT)
+    made.file_meta.TransferSyntaxUID = syntax
+    made.PixelData = encapsulate([frame])
+    made["PixelData"].is_undefined_length = True
+    made.save_as(path)
+    return path
+
+
+def encoded(pixels: np.ndarray, form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def test_jpeg_and_jpeg_2000_have_a_codec(tmp_path: Path) -> None:
+    baseline = encoded(GRADIENT, "JPEG", quality=98)
+    assert (
+        abs(read_dicom(encapsulated(tmp_path / "a.dcm", JPEGBaseline8Bit, baseline)) - GRADIENT.astype(int)).max() < 3
+    )
+    lossless = encoded(GRADIENT, "JPEG2000", no_jp2=True)
+    assert (read_dicom(encapsulated(tmp_path / "b.dcm", JPEG2000Lossless, lossless)) == GRADIENT).all()
+
+
+def test_an_image_of_another_size_than_the_file_says_is_refused(tmp_path: Path) -> None:
+    larger = encoded(np.zeros((640, 480), np.uint8), "JPEG")
+    assert inspect(encapsulated(tmp_path / "a.dcm", JPEGBaseline8Bit, larger)).fault == "image-truncated"
+
+
 def test_the_spacing_at_the_detector_goes_before_the_other(tmp_path: Path) -> None:
     both = write(tmp_path / "a.dcm", LEVELS, ImagerPixelSpacing=[0.15, 0.16], PixelSpacing=[0.1, 0.1])
     one = write(tmp_path / "b.dcm", LEVELS, PixelSpacing=[0.1, 0.2])
@@ -77,14 +109,6 @@ def test_the_spacing_at_the_detector_goes_before_the_other(tmp_path: Path) -> No
     assert found == [(0.15, 0.16), (0.1, 0.2), None, None]
     assert ("spacing-malformed", "") in inspect(bad).also
     assert ("spacing-malformed", "") not in inspect(none).also
-
-
-def raw_syntax(path: Path, syntax: str) -> None:
-    made = dataset(LEVELS)
-    made.file_meta.TransferSyntaxUID = syntax
-    made.PixelData = encapsulate([b"\xff\xd8 no codec \xff\xd9"])
-    made["PixelData"].is_undefined_length = True
-    made.save_as(path)
 
 
 def deflated(path: Path) -> None:
@@ -99,7 +123,7 @@ def deflated(path: Path) -> None:
         ("dicom-unreadable", lambda p: p.write_bytes(b"this is no DICOM")),
         ("dicom-without-image", lambda p: write(p, LEVELS, PixelData=None)),
         ("dicom-unreadable", lambda p: write(p, LEVELS, Rows=None)),
-        ("dicom-codec-missing", lambda p: raw_syntax(p, JPEGLosslessSV1)),
+        ("dicom-codec-missing", lambda p: encapsulated(p, JPEGLosslessSV1, b"\xff\xd8 no codec \xff\xd9")),
         ("dicom-codec-missing", deflated),
         ("image-coloured", lambda p: write(p, LEVELS, PhotometricInterpretation="RGB")),
         ("image-coloured", lambda p: write(p, LEVELS, SamplesPerPixel=3)),
