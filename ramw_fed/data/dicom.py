@@ -201,6 +201,8 @@ def _first(value: object) -> float | None:
 def _eight_bits(dataset: Dataset) -> NDArray[np.uint8]:
     stored = dataset.pixel_array
     levels, window = apply_modality_lut(stored, dataset), _window(dataset)
+    if not np.isfinite(levels).all():
+        raise ValueError("the rescaling gives levels that are no numbers")
     if window is not None:
         return to_eight_bits(levels, *window)
     return stretch(levels) if _is_deep(dataset) else np.asarray(stored, np.uint8)

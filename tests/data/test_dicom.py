@@ -132,6 +132,7 @@ def deflated(path: Path) -> None:
         ("image-depth", lambda p: write(p, LEVELS.astype(np.uint32))),
         ("image-too-large", lambda p: write(p, LEVELS, Rows=60_000, Columns=60_000)),
         ("image-truncated", lambda p: write(p, LEVELS, PixelData=LEVELS.tobytes()[:-4])),
+        ("image-truncated", lambda p: write(p, LEVELS, RescaleSlope="1e308", RescaleIntercept="0")),
         ("file-empty", lambda p: p.write_bytes(b"")),
     ],
 )
@@ -188,3 +189,17 @@ def test_an_exported_file_without_an_extension_is_known_by_its_content(tmp_path:
     (tmp_path / "notes").write_text("x" * 200)
     assert not is_dicom(tmp_path / "notes")
     assert not is_dicom(tmp_path / "nothing")
+
+
+def test_files_with_any_bytes_changed_are_told_about_and_never_raise(tmp_path: Path) -> None:
+    tags = {"WindowCenter": 200, "WindowWidth": 300, "RescaleSlope": 2, "RescaleIntercept": -3, "PatientName": "Doe"}
+    whole = write(tmp_path / "a.dcm", LEVELS, RequestAttributesSequence=nested_name(), **tags).read_bytes()
+    rng = np.random.default_rng(0)
+    faults = set()
+    for _ in range(300):
+        content = bytearray(whole)
+        for place in rng.integers(100, len(content), 3):
+            content[place] = rng.integers(0, 256)
+        (tmp_path / "a.dcm").write_bytes(content[: rng.integers(1, 2 * len(content))])
+        faults.add(inspect(tmp_path / "a.dcm").fault)
+    assert {"", "dicom-unreadable", "dicom-without-image"} <= faults
