@@ -88,7 +88,7 @@ def read_header(path: Path) -> Header:
         with _quietly():
             # A deflated file is inflated before anything can be asked of it: a small one can fill the memory.
             if not _has_codec(read_file_meta_info(path).get("TransferSyntaxUID")):
-                return Header(fault="dicom-codec-missing")
+                return Header(fault="dicom-undecodable")
             return _header(dcmread(path))
     except Exception:  # a broken file can raise almost anything in a parser
         return Header(fault="dicom-unreadable")

@@ -52,9 +52,10 @@ SAYINGS: Mapping[str, tuple[Level, str]] = MappingProxyType(
         "image-twice": ("error", "one name has two image files of different formats; remove one"),
         "dicom-unreadable": ("error", "the file is no DICOM, or does not say how large its image is"),
         "dicom-without-image": ("error", "the DICOM file holds no image: a report, a folder's index, or other"),
-        "dicom-codec-missing": (
+        "dicom-undecodable": (
             "error",
-            "the compression of the DICOM file cannot be decoded here; export it uncompressed or as JPEG 2000",
+            "the pixels of the DICOM file cannot be decoded here: another compression, or broken off; export it again,"
+            " uncompressed or as JPEG 2000",
         ),
         "dicom-identity": (
             "error",

@@ -137,7 +137,7 @@ def _inspect_dicom(path: Path, sha256: str) -> Facts:
     try:
         pixels = read_dicom(path)
     except CohortError:
-        return Facts(sha256, "image-truncated", header.shape)
+        return Facts(sha256, "dicom-undecodable", header.shape)
     also = [("image-converted", f"DICOM, {header.rule}")] if header.rule != "as they are" else []
     if header.identity:
         also.append(("dicom-identity", ", ".join(header.identity)))

@@ -305,7 +305,7 @@ def test_every_saying_can_be_planted() -> None:
     elsewhere = {
         "description-missing", "manifest-unreadable", "manifest-column-missing", "column-unknown", "row-twice",
         "cell-missing", "side-malformed", "split-malformed", "path-leaves-folder", "file-missing",
-        "dicom-codec-missing", "dicom-without-image", "patient-unknown",
+        "dicom-undecodable", "dicom-without-image", "patient-unknown",
         "folder-unreadable", "file-too-large", "patient-at-two-centers", "patient-splits-differ",
         "score-without-arthritis", "one-class-only", "label-missing-at-center",
     }  # fmt: skip

@@ -98,7 +98,7 @@ def test_jpeg_and_jpeg_2000_have_a_codec(tmp_path: Path) -> None:
 
 def test_an_image_of_another_size_than_the_file_says_is_refused(tmp_path: Path) -> None:
     larger = encoded(np.zeros((640, 480), np.uint8), "JPEG")
-    assert inspect(encapsulated(tmp_path / "a.dcm", JPEGBaseline8Bit, larger)).fault == "image-truncated"
+    assert inspect(encapsulated(tmp_path / "a.dcm", JPEGBaseline8Bit, larger)).fault == "dicom-undecodable"
 
 
 def test_the_spacing_at_the_detector_goes_before_the_other(tmp_path: Path) -> None:
@@ -123,16 +123,16 @@ def deflated(path: Path) -> None:
         ("dicom-unreadable", lambda p: p.write_bytes(b"this is no DICOM")),
         ("dicom-without-image", lambda p: write(p, LEVELS, PixelData=None)),
         ("dicom-unreadable", lambda p: write(p, LEVELS, Rows=None)),
-        ("dicom-codec-missing", lambda p: encapsulated(p, JPEGLosslessSV1, b"\xff\xd8 no codec \xff\xd9")),
-        ("dicom-codec-missing", deflated),
+        ("dicom-undecodable", lambda p: encapsulated(p, JPEGLosslessSV1, b"\xff\xd8 no codec \xff\xd9")),
+        ("dicom-undecodable", deflated),
         ("image-coloured", lambda p: write(p, LEVELS, PhotometricInterpretation="RGB")),
         ("image-coloured", lambda p: write(p, LEVELS, SamplesPerPixel=3)),
         ("image-coloured", lambda p: write(p, LEVELS, PhotometricInterpretation="PALETTE COLOR")),
         ("image-multi-frame", lambda p: write(p, LEVELS, NumberOfFrames=2)),
         ("image-depth", lambda p: write(p, LEVELS.astype(np.uint32))),
         ("image-too-large", lambda p: write(p, LEVELS, Rows=60_000, Columns=60_000)),
-        ("image-truncated", lambda p: write(p, LEVELS, PixelData=LEVELS.tobytes()[:-4])),
-        ("image-truncated", lambda p: write(p, LEVELS, RescaleSlope="1e308", RescaleIntercept="0")),
+        ("dicom-undecodable", lambda p: write(p, LEVELS, PixelData=LEVELS.tobytes()[:-4])),
+        ("dicom-undecodable", lambda p: write(p, LEVELS, RescaleSlope="1e308", RescaleIntercept="0")),
         ("file-empty", lambda p: p.write_bytes(b"")),
     ],
 )
