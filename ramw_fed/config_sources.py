@@ -1,7 +1,8 @@
 """From TOML, overrides and Flower's run-config to a run's configuration: the only reader of raw mappings."""
 
+import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,9 +23,13 @@ def resolve(tree: Mapping[str, Any], overrides: Mapping[str, Any] = MappingProxy
         ConfigError: A name is unknown, a value out of range, or two cannot be combined.
     """
     above = nest(overrides)
+    _refuse_values_for_tables(tree)
+    _refuse_values_for_tables(above)
     top = _merge(RunConfig, _scalars(tree), _scalars(above))
     tables = sorted({*_tables(tree), *_tables(above)} - {"phantom"})
     own = {name: value for name, value in top.items() if name in RunConfig.names()}
+    run = RunConfig.read(own)
+    _refuse_strange_tables(tables, run.tasks)
     shared = set(top) - set(own)
     trainings: dict[str, TrainingConfig] = {}
     for task in sorted({*TASK_CONFIGS, *tables}):
@@ -41,7 +46,30 @@ def resolve(tree: Mapping[str, Any], overrides: Mapping[str, Any] = MappingProxy
     phantom = PhantomConfig.read({**tree.get("phantom", {}), **above.get("phantom", {})}, where=" in [phantom]")
     others = {name: value for name, value in trainings.items() if name not in TASK_CONFIGS}
     built_in = {name: trainings[name] for name in TASK_CONFIGS}
-    return replace(RunConfig.read(own), phantom=phantom, others=others, **built_in)  # type: ignore[arg-type]
+    return replace(run, phantom=phantom, others=others, **built_in)  # type: ignore[arg-type]
+
+
+def _refuse_values_for_tables(tree: Mapping[str, Any]) -> None:
+    wrong = [
+        f"{name} is {tree[name]!r}; a table is wanted, as in [{name}] or {name}.key=value"
+        for name in (*TASK_CONFIGS, "phantom")
+        if name in tree and not isinstance(tree[name], Mapping)
+    ]
+    if wrong:
+        raise ConfigError("; ".join(wrong))
+
+
+def _refuse_strange_tables(tables: Sequence[str], tasks: Sequence[str]) -> None:
+    """A user's own task may have a table, whose name only its code tells; more tables than such tasks are mistakes."""
+    strange = [name for name in tables if name not in TASK_CONFIGS]
+    if len(strange) <= sum(":" in task for task in tasks):
+        return
+    known = (*TASK_CONFIGS, "phantom")
+    near = difflib.get_close_matches(strange[0], known, n=1)
+    raise ConfigError(
+        f"unknown table {', '.join(f'[{name}]' for name in strange)}; did you mean {' or '.join(near or known)}? "
+        "Another one is read only where tasks names a task of your own, package.file:NAME"
+    )
 
 
 def _merge(kind: type[Knobs], file: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How a knob is declared and checked; the knobs themselves stand in ``config.py``."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, Self, TypeVar, get_type_hints
@@ -134,9 +135,11 @@ def _coerce(value: Any, wanted: Any) -> Any:
     """Read ``3`` as ``3.0`` where a float is wanted, and a list or comma-separated text where names are."""
     if wanted == tuple[str, ...]:
         parts = value.split(",") if isinstance(value, str) else value
-        return tuple(part.strip() for part in parts if part.strip()) if isinstance(parts, list) else value
+        if not (isinstance(parts, list) and all(isinstance(part, str) for part in parts)):
+            return value
+        return tuple(part.strip() for part in parts if part.strip())
     if type(value) is int and float in (wanted, *getattr(wanted, "__args__", ())):
-        return float(value)
+        return float(value) if abs(value) < sys.float_info.max else value
     return value
 
 

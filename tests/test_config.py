@@ -32,6 +32,30 @@ def test_an_unknown_knob_is_named_with_the_known_ones() -> None:
         resolve({"erosion": {"image-size": 64}})
 
 
+@pytest.mark.parametrize("tree", [{"segmentation": 3}, {"erosion": [{}]}, {"phantom": "large"}])
+def test_a_value_where_a_table_is_wanted_is_refused(tree: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="a table is wanted"):
+        resolve(tree)
+    with pytest.raises(ConfigError, match="a table is wanted"):
+        resolve({}, tree)
+
+
+def test_a_table_that_no_task_can_read_is_refused_with_the_near_name() -> None:
+    with pytest.raises(ConfigError, match=r"unknown table \[segmentaton\]; did you mean segmentation\?"):
+        resolve({"segmentaton": {"num-rounds": 99}})
+    with pytest.raises(ConfigError, match=r"unknown table \[segmentatoin\]"):
+        resolve({}, {"segmentatoin.num-rounds": 99})
+    own = resolve({"tasks": "erosion,package.file:FINGER", "finger": {"num-rounds": 2}})
+    assert own.training("finger").num_rounds == 2
+
+
+def test_a_list_that_holds_no_names_and_a_number_beyond_floats_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"tasks is \[1\]; a list of names is wanted"):
+        resolve({"tasks": [1]})
+    with pytest.raises(ConfigError, match="proximal-mu is 1"):
+        resolve({"proximal-mu": 10**400})
+
+
 def test_a_knob_on_top_counts_for_all_tasks_that_know_it_and_a_tasks_own_table_is_stronger() -> None:
     config = resolve({"learning-rate": 1e-3, "image-size": 64, "erosion": {"learning-rate": 2e-3}})
     assert config.segmentation.learning_rate == 1e-3
