@@ -51,11 +51,11 @@ class RunFolder:
         if resume and folder.config_path.exists():
             folder._refuse_other(config)
             return folder
-        if path.exists() and any(path.iterdir()):
+        if path.is_dir() and any(path.iterdir()):
             if not overwrite:
                 raise RunError(f"{path} is not empty; choose another --out, or --resume or --overwrite what is there")
             folder._clear()
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         write_atomically(folder.config_path, tomli_w.dumps(config.tree()))
         return folder
 
@@ -97,14 +97,21 @@ class RunFolder:
         write_atomically(self.path / "rounds.jsonl", lines)
 
     def rounds(self) -> list[dict[str, Any]]:
-        """Return the lines of ``rounds.jsonl``; a line that a kill cut short is left out."""
+        """Return the lines of ``rounds.jsonl``; a line that a kill cut short is left out.
+
+        Raises:
+            RunError: A line is no record of a round.
+        """
         path = self.path / "rounds.jsonl"
         records: list[dict[str, Any]] = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
+                record = json.loads(line)
+            except ValueError:
                 break
+            if not (isinstance(record, dict) and type(record.get("round")) is int):
+                raise RunError(f"line {number} of {path} is no record of a round; put the file back from a copy")
+            records.append(record)
         return records
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -115,23 +122,46 @@ class RunFolder:
         """Read what ``write_json`` wrote.
 
         Raises:
-            RunError: The run has not come that far.
+            RunError: The run has not come that far, or the file was changed or removed since.
         """
         path = self.path / name
+        if not path.exists() and self.is_measured:
+            raise RunError(
+                f"{self.path} is finished but has no {name}: it was removed after the run; put it back from a copy, "
+                "or --overwrite the run"
+            )
         if not path.exists():
             raise RunError(
                 f"{self.path} has no {name}: the run did not finish; `ramw-fed run ... --resume` goes on with it"
             )
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            content = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise RunError(f"{path} is no JSON ({error}); put it back from a copy, or --overwrite the run") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{path} holds no table; put it back from a copy, or --overwrite the run")
         return content
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the run has come to its metrics, the last file that a federation writes."""
+        return (self.path / "metrics.json").exists()
 
     def save_model(self, weights: Mapping[str, Tensor], card: Card) -> None:
         """Write ``models/<task>.safetensors``."""
         save_weights(self.path / "models" / f"{card.task}.safetensors", weights, card)
 
     def load_model(self, task: str) -> tuple[dict[str, Tensor], Card]:
-        """Read a task's weights and card."""
-        return load_weights(self.path / "models" / f"{task}.safetensors")
+        """Read a task's weights and card.
+
+        Raises:
+            RunError: They are missing, cannot be read, or are another task's.
+        """
+        path = self.path / "models" / f"{task}.safetensors"
+        weights, card = load_weights(path)
+        if card.task != task:
+            raise RunError(f"{path} holds weights of {card.task!r}; those of {task!r} are wanted: put them back")
+        return weights, card
 
     def write_predictions(self, task: str, table: Table) -> None:
         """Write a task's table of measurements as CSV; columns of several numbers are spread."""
@@ -151,7 +181,7 @@ class RunFolder:
         """
         path = self.path / "test-opened.json"
         content = json.dumps(dict(chosen), sort_keys=True)
-        if (self.path / "metrics.json").exists() or (path.exists() and path.read_text(encoding="utf-8") != content):
+        if self.is_measured or (path.exists() and path.read_text(encoding="utf-8") != content):
             raise RunError(
                 "the test split was opened before: its numbers may have been looked at, so nothing may be chosen and "
                 "measured again in this run; start a new one"
@@ -173,6 +203,32 @@ class RunFolder:
             raise RunError(f"{self.path} holds more than a run ({', '.join(sorted(strangers)[:5])}): not overwritten")
         for entry in self.path.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, and those above it; one that is there already is taken.
+
+    Raises:
+        RunError: A file stands there or above, or the system does not allow it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"no folder can be made at {path}: {error.strerror}; name another place with --out, where nothing stands "
+            "in the way and this account may write"
+        ) from error
+
+
+def refuse_blocked(folder: Path) -> None:
+    """Refuse a folder that cannot be made because a file stands there or above, before anything is computed for it.
+
+    Raises:
+        RunError: With the file.
+    """
+    standing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not standing.is_dir():
+        raise RunError(f"no folder can be made at {folder}: {standing} is a file; name another place with --out")
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -63,6 +63,38 @@ def test_rounds_that_were_logged_but_not_saved_are_dropped_and_a_cut_line_ignore
     assert [record["round"] for record in run.rounds()] == [1, 2]
 
 
+@pytest.mark.parametrize("line", ["7", "[]", '{"loss": 1}', '{"round": "one"}'])
+def test_a_line_that_is_no_record_of_a_round_is_refused(tmp_path, line: str) -> None:
+    run = RunFolder.create(tmp_path / "run", resolve({}))
+    (run.path / "rounds.jsonl").write_text(line + "\n")
+    with pytest.raises(RunError, match=r"line 1 of .* is no record of a round"):
+        run.rounds()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\udc80"])
+def test_a_file_that_is_no_table_is_refused(tmp_path, text: str) -> None:
+    run = RunFolder.create(tmp_path / "run", resolve({}))
+    (run.path / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(RunError, match=r"manifest.json (is no JSON|holds no table)"):
+        run.read_json("manifest.json")
+
+
+def test_a_file_that_a_finished_run_lacks_is_not_asked_to_be_resumed(tmp_path) -> None:
+    run = RunFolder.create(tmp_path / "run", resolve({}))
+    with pytest.raises(RunError, match="--resume"):
+        run.read_json("manifest.json")
+    run.write_json("metrics.json", {})
+    with pytest.raises(RunError, match="was removed after the run"):
+        run.read_json("manifest.json")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(RunError, match="no folder can be made at"):
+            RunFolder.create(path, resolve({}))
+
+
 def test_nan_never_reaches_a_json_file(tmp_path) -> None:
     run = RunFolder.create(tmp_path / "run", resolve({}))
     with pytest.raises(ValueError, match="JSON"):
@@ -85,6 +117,9 @@ def test_weights_come_back_with_their_card_and_equal_weights_are_equal_bytes(tmp
 def test_a_file_that_ramw_fed_did_not_write_is_refused(tmp_path) -> None:
     import safetensors.torch
 
+    safetensors.torch.save_file({"a": torch.ones(1)}, tmp_path / "card.safetensors", metadata={"ramw-fed": "{}"})
+    with pytest.raises(RunError, match=r"entry of .* cannot be read"):
+        load_weights(tmp_path / "card.safetensors")
     safetensors.torch.save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
     with pytest.raises(RunError, match="not written by ramw-fed"):
         load_weights(tmp_path / "other.safetensors")

@@ -55,9 +55,19 @@ class Card:
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
-        """Read back what ``to_json`` wrote."""
-        raw = json.loads(text)
-        return cls(**{**raw, "description": Description.from_dict(raw["description"])})
+        """Read back what ``to_json`` wrote.
+
+        Raises:
+            ValueError: It did not write this.
+        """
+        try:
+            raw = json.loads(text)
+            card = cls(**{**raw, "description": Description.from_dict(raw["description"])})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"it is no card ({error})") from error
+        if not (isinstance(card.task, str) and isinstance(card.training, dict)):
+            raise ValueError("it names no task, or no knobs")
+        return card
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
@@ -90,8 +100,14 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
         ) from error
     if KEY not in metadata:
         raise RunError(f"{path} has no {KEY!r} entry: it was not written by ramw-fed and says not what its network is")
+    try:
+        card = Card.from_json(metadata[KEY])
+    except ValueError as error:
+        raise RunError(
+            f"the {KEY!r} entry of {path} cannot be read: {error}; it was changed after it was written, take a copy"
+        ) from error
     widened = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in weights.items()}
-    return widened, Card.from_json(metadata[KEY])
+    return widened, card
 
 
 def in_precision(weights: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from ramw_fed.config import TASK_CONFIGS, TrainingConfig
 from ramw_fed.data.batches import Examples
 from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.radiograph import Split
+from ramw_fed.errors import RunError
 from ramw_fed.learning.losses import Loss
 from ramw_fed.learning.weights_file import Card
 
@@ -109,11 +110,18 @@ class Task:
     columns: Callable[[Description], Mapping[str, Column]] = any_columns
 
     def restore(self, weights: Mapping[str, torch.Tensor], card: Card, device: torch.device) -> nn.Module:
-        """Return the network that ``card`` describes with these weights, ready to predict."""
+        """Return the network that ``card`` describes with these weights, ready to predict.
+
+        Raises:
+            RunError: The weights are not of that network.
+        """
         config = TASK_CONFIGS.get(self.name, TrainingConfig).read(card.training)
         with torch.random.fork_rng(devices=[]):
             network = self.network(card.description, config)
-        network.load_state_dict(dict(weights))
+        try:
+            network.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise RunError(f"the weights of {self.name} are not of the network that their file describes") from error
         return network.to(device).eval()
 
     def of(self, cohort: Cohort, split: Split | None = None) -> Cohort:
