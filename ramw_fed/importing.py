@@ -23,8 +23,8 @@ def load_named(name: str, built_in: Mapping[str, T], wanted: type[T], *, kind: s
         raise ConfigError(f"{kind} {name!r} is not one of {known}; a {kind} of your own is named package.file:NAME")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{kind} {name!r} cannot be imported here: {error}") from error
+    except Exception as error:  # a user's own module may raise anything while it is read
+        raise ConfigError(f"{kind} {name!r} cannot be imported here: {type(error).__name__}: {error}") from error
     if not isinstance(found, wanted):
         raise ConfigError(f"{name!r} is a {type(found).__name__}; a {wanted.__name__} is wanted")
     return found

@@ -12,7 +12,7 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from timm.layers import BatchNormAct2d, GroupNormAct
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ramw_fed.config import ErosionConfig, SegmentationConfig
@@ -20,6 +20,8 @@ from ramw_fed.errors import ConfigError
 
 # How many of the encoder's halvings the decoder takes back by itself.
 _STAGES_LEFT = {smp.FPN: 3, smp.PSPNet: 0}
+# What both libraries raise where parts do not go together.
+_UNFIT = (TypeError, ValueError, KeyError, RuntimeError, AssertionError, AttributeError, IndexError)
 # A bone covers about a twentieth of an image. Starting there instead of at one half spares the first hundred steps.
 _FIRST_LOGIT = -3.0
 
@@ -43,12 +45,19 @@ def segmentation_network(num_bones: int, config: SegmentationConfig) -> nn.Modul
             classes=num_bones,
             **_shape(architecture, config),
         )
-    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError, AttributeError, IndexError) as error:
+    except _UNFIT as error:
         raise ConfigError(
             f"architecture {config.architecture!r} cannot be built with encoder {config.encoder!r} at depth "
             f"{config.depth} and decoder-width {config.decoder_width}: {error}"
         ) from error
-    _try(network, config)
+    side = config.image_size
+    _try(
+        network,
+        torch.zeros(1, 1, side, side),
+        (1, num_bones, side, side),
+        f"architecture {config.architecture!r} with encoder {config.encoder!r} at depth {config.depth} cannot take "
+        f"segmentation.image-size = {side}",
+    )
     *_, last = (module for module in network.segmentation_head.modules() if isinstance(module, nn.Conv2d))
     if last.bias is not None:
         nn.init.constant_(last.bias, _FIRST_LOGIT)
@@ -62,14 +71,21 @@ def erosion_network(num_joints: int, config: ErosionConfig) -> nn.Module:
     serves joints that look different.
 
     Raises:
-        ConfigError: The encoder is unknown to timm.
+        ConfigError: The encoder is unknown to timm, or cannot take crops of this size.
     """
     if not timm.is_model(config.encoder.partition(".")[0]):
         raise ConfigError(_unknown("erosion.encoder", config.encoder, timm.list_models()))
     try:
         network = timm.create_model(config.encoder, pretrained=False, in_chans=1 + num_joints, num_classes=1)
-    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
+    except _UNFIT as error:
         raise ConfigError(f"erosion.encoder {config.encoder!r} cannot be built: {error}") from error
+    side = config.crop_size
+    _try(
+        network,
+        torch.zeros(1, 1 + num_joints, side, side),
+        (1, 1),
+        f"erosion.encoder {config.encoder!r} cannot take erosion.crop-size = {side}",
+    )
     return _finish(network, config.norm)
 
 
@@ -115,17 +131,15 @@ def _finish(network: nn.Module, norm: str) -> nn.Module:
     return with_group_norm(network) if norm == "group" else network
 
 
-def _try(network: nn.Module, config: SegmentationConfig) -> None:
-    """Refuse a network that cannot take images of this size: better here than at every center in the first round."""
-    side = config.image_size
+def _try(network: nn.Module, images: Tensor, wanted: tuple[int, ...], refusal: str) -> None:
+    """Refuse a network that cannot take such images: better here than at every center in the first round."""
     try:
         with torch.inference_mode():
-            network.eval()(torch.zeros(1, 1, side, side))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise ConfigError(
-            f"architecture {config.architecture!r} with encoder {config.encoder!r} at depth {config.depth} cannot take "
-            f"segmentation.image-size = {side}: {error}"
-        ) from error
+            found = tuple(network.eval()(images).shape)
+    except _UNFIT as error:
+        raise ConfigError(f"{refusal}: {error}") from error
+    if found != wanted:
+        raise ConfigError(f"{refusal}: it answers with a tensor of shape {found}, and {wanted} is wanted")
     network.train()
 
 

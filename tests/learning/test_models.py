@@ -19,6 +19,11 @@ def test_default_networks_give_one_logit_a_bone_and_one_a_joint() -> None:
     assert joints(torch.zeros(2, 1 + 3, 48, 48)).shape == (2, 1)
 
 
+def test_an_erosion_network_that_cannot_take_the_crops_is_refused_when_it_is_built() -> None:
+    with pytest.raises(ConfigError, match=r"vit_tiny_patch16_224' cannot take erosion.crop-size = 48"):
+        erosion_network(3, ErosionConfig(encoder="vit_tiny_patch16_224"))
+
+
 def test_first_probabilities_of_a_bone_are_small() -> None:
     network = segmentation_network(5, SegmentationConfig(image_size=64)).eval()
     assert float(network(torch.randn(2, 1, 64, 64)).detach().sigmoid().mean()) < 0.2
