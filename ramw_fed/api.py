@@ -10,23 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from torch import Tensor
 
 from ramw_fed.baselines import list_baselines, measure_baseline
-from ramw_fed.center import Center
+from ramw_fed.center import Center, initial_weights
 from ramw_fed.config import PhantomConfig, RunConfig
+from ramw_fed.data import layout
 from ramw_fed.data import phantom as phantom_package
 from ramw_fed.data.cache import cache_folder
 from ramw_fed.data.checks import check_cohort
-from ramw_fed.data.cohort import Cohort
+from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.conversion import Conversion, import_folder
+from ramw_fed.data.description import read_description
 from ramw_fed.data.download import download_ramw600
 from ramw_fed.data.parting import part_by_center
+from ramw_fed.data.phantom.writer import PHANTOM
 from ramw_fed.data.phantom.writer import write_phantom as _write_phantom
 from ramw_fed.data.radiograph import SPLITS, Split
 from ramw_fed.data.reading import read_cohort
-from ramw_fed.errors import ConfigError, RunError
+from ramw_fed.errors import ConfigError, RamwFedError, RunError
 from ramw_fed.federation.opening import simulated_centers
 from ramw_fed.federation.recorder import FolderRecorder
+from ramw_fed.learning.training import pick_device
+from ramw_fed.learning.weights_file import Card
 from ramw_fed.manifest import Meter
 from ramw_fed.methods import get_method
 from ramw_fed.plan import Cost
@@ -36,7 +42,8 @@ from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
 from ramw_fed.run_folder import RunFolder
-from ramw_fed.tasks import get_task
+from ramw_fed.starting_weights import shapes, starting_weights
+from ramw_fed.tasks import Task, get_task
 from ramw_fed.tasks.task import join_tables
 
 
@@ -76,9 +83,12 @@ def run(
     Raises:
         RamwFedError: A knob, a file, a center or the folder does not allow it; the message says what to do.
     """
+    _refuse_what_cannot_start(config, resume=resume)
     config = replace(_placed(config, watch), out=str(out.resolve()))
     simulated_centers(config)  # refuses before a folder is made
     folder = RunFolder.create(out, config, overwrite=overwrite, resume=resume)
+    if folder.is_measured:
+        folder.read_json("manifest.json")  # refuses before baselines are measured
     with Meter() as meter:
         if not (folder.path / "metrics.json").exists():
             _engine(config.engine)(config, FolderRecorder(folder, config, watch))
@@ -94,6 +104,7 @@ def run(
 
 def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:
     """Return what a run would cost, from a few measured steps."""
+    _refuse_what_cannot_start(config)
     return _plan(_placed(config, watch))
 
 
@@ -120,10 +131,24 @@ def evaluate(
 
 
 def tables(folder: RunFolder) -> list[Table]:
-    """Return what a run found as tables: its main metrics, and beside the first of them what its baselines reach."""
+    """Return what a run found as tables: its main metrics, and beside the first of them what its baselines reach.
+
+    Raises:
+        RunError: Its files are not what a run writes.
+    """
     metrics = folder.read_json("metrics.json")
     path = folder.path / "baselines.json"
     baselines = folder.read_json("baselines.json") if path.exists() else {}
+    try:
+        return _tables(metrics, baselines)
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
+        raise RunError(
+            f"metrics.json or baselines.json of {folder.path} is not what a run writes; put it back from a copy, or "
+            "--overwrite the run"
+        ) from error
+
+
+def _tables(metrics: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     shown = overview_tables(metrics, "test")
     for task in metrics:
         others = {title: arms[task]["test"] for title, arms in baselines.items() if task in arms}
@@ -136,6 +161,39 @@ def tables(folder: RunFolder) -> list[Table]:
 def overview_tables(metrics: Mapping[str, Mapping[str, Any]], split: str) -> list[Table]:
     """Return a table a task of what was measured on ``split``."""
     return [overview(task, split, scopes[split]) for task, scopes in metrics.items()]
+
+
+def _refuse_what_cannot_start(config: RunConfig, *, resume: bool = False) -> None:
+    """Resolve method, tasks, device and networks: what no center could begin shall fail here, before anything is made.
+
+    Raises:
+        RamwFedError: One of them is not to be had, or weights to start from are not.
+    """
+    get_method(config.method)
+    tasks = [get_task(name) for name in config.tasks]
+    strange = sorted(set(config.others) - {task.name for task in tasks})
+    if strange:
+        names = ", ".join(task.name for task in tasks)
+        raise ConfigError(f"[{strange[0]}] is the table of no task of this run; its tasks are {names}")
+    pick_device(config.device)
+    # A run that goes on has its weights already; those that it began with may be gone.
+    config = replace(config, start_from="") if resume else config
+    description = _description(config)
+    for task in tasks:
+        try:
+            starting_weights(task, description, config)
+        except RamwFedError:
+            raise
+        except Exception as error:  # a user's own network may raise anything
+            raise ConfigError(f"the network of {task.name} cannot be built: {type(error).__name__}: {error}") from error
+
+
+def _description(config: RunConfig) -> Description:
+    """Return what the cohort's images show, without reading the cohort."""
+    if not config.cohort:
+        return PHANTOM
+    path = Path(config.cohort) / layout.DESCRIPTION
+    return read_description(path) if path.exists() else layout.RAMW600
 
 
 def _placed(config: RunConfig, watch: Watch) -> RunConfig:
@@ -176,18 +234,26 @@ def _evaluate(
     task = get_task(name)
     training = config.training(task.name)
     weights, card = folder.load_model(task.name)
-    wanted, found = (
-        (card.description.bones, card.description.joints),
-        (cohort.description.bones, cohort.description.joints),
-    )
-    if wanted != found:
-        raise RunError(f"the model knows other bones or joints than the cohort: {wanted} against {found}")
+    _refuse_other_network(weights, card, task, cohort.description, config)
     measured = []
     for done, center in enumerate(cohort.centers, start=1):
         measured.append(Center(center, cohort, config, get_method(config.method)).measure(task, weights, split))
         watch(f"{name}: centers", done, len(cohort.centers))
     table = join_tables(measured)
     return task.summarize(table, cohort.description, training, config.resamples, config.seed, centers=cohort.centers)
+
+
+def _refuse_other_network(
+    weights: Mapping[str, Tensor], card: Card, task: Task, description: Description, config: RunConfig
+) -> None:
+    wanted, found = (
+        (card.description.bones, card.description.joints),
+        (description.bones, description.joints),
+    )
+    if wanted != found:
+        raise RunError(f"the model knows other bones or joints than the cohort: {wanted} against {found}")
+    if shapes(weights) != shapes(initial_weights(task, description, config)):
+        raise RunError(f"the run's {task.name} model is another network than its config.toml says; put them back")
 
 
 __all__: Sequence[str] = [

@@ -11,6 +11,7 @@ from ramw_fed.center import initial_weights
 from ramw_fed.config import RunConfig
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.reading import read_run_cohort
+from ramw_fed.errors import FederationError
 from ramw_fed.learning.training import pick_device, train_round
 from ramw_fed.tasks import get_task
 
@@ -71,6 +72,8 @@ def _cost(name: str, cohort: Cohort, centers: tuple[str, ...], config: RunConfig
     training = config.training(task.name)
     sizes = {center: len(task.examples(cohort.at(center), "train", training)) for center in centers}
     taking_part = {center: size for center, size in sizes.items() if size}
+    if not taking_part:
+        raise FederationError(f"no center has examples to train {task.name}; check the cohort's labels, or set tasks")
     steps = sum(-(-size // training.batch_size) for size in taking_part.values())
     steps *= training.local_epochs * training.num_rounds
     weights = initial_weights(task, cohort.description, config)

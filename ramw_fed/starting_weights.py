@@ -28,10 +28,11 @@ def starting_weights(task: Task, description: Description, config: RunConfig) ->
     weights, card = RunFolder.open(path).load_model(task.name) if path.is_dir() else load_weights(path)
     if card.task != task.name:
         return seeded
-    if _shapes(weights) != _shapes(seeded):
+    if shapes(weights) != shapes(seeded):
         raise ConfigError(f"start-from = {config.start_from!r} holds another {task.name} network than the knobs say")
     return weights
 
 
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+def shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    """Return type and shape of each tensor: what two networks must share to exchange weights."""
     return {name: (tensor.dtype, tensor.shape) for name, tensor in weights.items()}
