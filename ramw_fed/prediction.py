@@ -1,6 +1,7 @@
 """Bones, joint crops and erosion scores of single radiographs."""
 
 import csv
+import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from ramw_fed.learning.training import pick_device
 from ramw_fed.learning.weights_file import Card, load_weights
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.overlays import draw_overlay, label, write_png
-from ramw_fed.run_folder import RunFolder
+from ramw_fed.run_folder import RunFolder, make_folder, refuse_blocked
 from ramw_fed.tasks import TASKS
 from ramw_fed.tasks.erosion import score_crop
 from ramw_fed.tasks.segmentation import segment
@@ -132,11 +133,14 @@ def predict(
         watch: Told how many images are done.
 
     Raises:
-        ConfigError: ``side`` is neither, an image is missing, or two images have one stem.
-        RunError: There are no weights for segmentation.
+        ConfigError: ``side`` is neither, an image is missing, two images have one stem, or a result would replace an
+            image that was given.
+        RunError: There are no weights for segmentation, or the folder cannot be made.
         CohortError: An image cannot be read.
     """
     _check(images, side)
+    refuse_blocked(out)
+    _refuse_to_replace(images, out)
     bones = _load(run, "segmentation")
     joints, remarks = _erosion_model(run, research)
     is_marked = joints is not None and joints.card.description.kind != "real"
@@ -203,7 +207,7 @@ def _predict(
     image = read_grey(path)
     known = cast(Side | None, side or _side_in_name(path))
     masks, read_as = segment_any(bones.network, bones.card, image, known, bones.device)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     np.save(out / f"{path.stem}.npy", masks.astype(np.uint8))
     erosions: dict[str, float] = {}
     for joint, (x0, y0, x1, y1) in joint_boxes(masks, bones.card.description).items():
@@ -276,6 +280,12 @@ def _write_tables(out: Path, found: Predictions, description: Description) -> No
 def _check(images: Sequence[Path], side: str | None) -> None:
     if side not in (None, "L", "R"):
         raise ConfigError(f"side is {side!r}; L or R is wanted, or nothing to read it from the file's name")
+    folders = [str(path) for path in images if path.is_dir()]
+    if folders:
+        raise ConfigError(
+            f"{', '.join(folders)} is a folder; image files are wanted, and before them at most the folder of one run "
+            "(with its config.toml)"
+        )
     missing = [str(path) for path in images if not path.is_file()]
     if not images or missing:
         raise ConfigError(f"image files are wanted; {', '.join(missing) or 'none were named'} cannot be found")
@@ -283,6 +293,23 @@ def _check(images: Sequence[Path], side: str | None) -> None:
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise ConfigError(f"several images are called {', '.join(twice)}: their results would replace each other")
+
+
+def _refuse_to_replace(images: Sequence[Path], out: Path) -> None:
+    """A radiograph must not be lost to the picture drawn of it, whatever links or detours lead to it."""
+    given = {_identity(path) for path in images}
+    results = [out / "bones.csv", out / "scores.csv"]
+    for path in images:
+        results += [out / f"{path.stem}.npy", out / f"{path.stem}.png"]
+        results += (out / "crops").glob(f"{glob.escape(path.stem)}_*.png")
+    lost = [str(path) for path in results if path.exists() and _identity(path) in given]
+    if lost:
+        raise ConfigError(f"{', '.join(lost)} would replace an image that is to be read; choose another --out")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _side_in_name(path: Path) -> str | None:
