@@ -11,19 +11,24 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from ramw_fed.config import PhantomConfig, RunConfig
 from ramw_fed.config_sources import read_overrides, read_toml, resolve
-from ramw_fed.errors import ConfigError, RamwFedError
-from ramw_fed.run_folder import write_atomically
+from ramw_fed.errors import ConfigError, RamwFedError, RunError
+from ramw_fed.run_folder import make_folder, refuse_blocked, write_atomically
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cohorts = typer.Typer(no_args_is_help=True, help="Make, check and fetch cohorts of wrist radiographs.")
 app.add_typer(cohorts, name="cohort")
 
 # Without a terminal 80 columns are assumed, into which no table of this field fits.
-_out = Console(width=None if sys.stdout.isatty() else 120)
-_err = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+# No markup and no emoji: names of files, centers and tasks are a user's, and ``w[red]_R.bmp`` is one.
+_out = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
+_err = Console(stderr=True, width=None if sys.stderr.isatty() else 120, markup=False, emoji=False)
+
+# What typer makes of Ctrl-C.
+_INTERRUPTED = 130
 
 Out = Annotated[Path | None, typer.Option(help="Run folder; by default runs/ and the configuration's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -64,7 +69,8 @@ def run(
         finished = api.run(resolved, out=folder, resume=resume, overwrite=overwrite, watch=watch)
     _print(finished.read_json("metrics.json"), api.tables(finished), as_json)
     if not as_json:
-        _out.print(f"[bold]{folder}[/bold]: metrics.json, models/, predictions/, overlays/, manifest.json")
+        left = ": metrics.json, models/, predictions/, overlays/, manifest.json"
+        _out.print(Text.assemble((str(folder), "bold"), left))
 
 
 @app.command()
@@ -78,10 +84,12 @@ def evaluate(
     """Measure a trained model on a cohort, per center."""
     from ramw_fed import api
 
+    if out:
+        _refuse_no_file(out)
     with _progress() as watch:
         result = api.evaluate(run_folder, cohort, split=split, watch=watch)
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
         write_atomically(out, json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
     _print(result, api.overview_tables(result, split), as_json)
 
@@ -117,7 +125,7 @@ def phantom(
     quantity_skew: Annotated[float | None, typer.Option(help="Dial, number of patients.")] = None,
     prevalence: Annotated[float | None, typer.Option(help="Share of eroded joints over all centers.")] = None,
     field_of_view: Annotated[float | None, typer.Option(help="Side of the canvas in usual frames.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1, max=256)] = 2,
 ) -> None:
     """Write a synthetic cohort of six centers in RAM-W600's own file tree."""
     from ramw_fed import api
@@ -189,19 +197,40 @@ def download(out: Annotated[Path, typer.Argument(help="New folder.")]) -> None:
 
 
 def main() -> None:
-    """Run the command line; an expected error is one sentence on stderr and exit status 1."""
+    """Run the command line; an error is one sentence on stderr and exit status 1, with --debug after its traceback."""
     debug = "--debug" in sys.argv
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app()
-    except RamwFedError as error:
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            _err.print("stopped; `--resume` goes on with a run", style="red")
+        raise
+    except Exception as error:
         if debug:
             traceback.print_exc()
-        _err.print(f"{error.code}: {error}", style="red", highlight=False, markup=False)
+        _err.print(_sentence(error), style="red", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        _err.print("stopped; `--resume` goes on with a run", style="red")
-        sys.exit(130)
+
+
+def _sentence(error: Exception) -> str:
+    """Return what a user is told; of an unexpected error only its kind, because its text may hold anything."""
+    if isinstance(error, RamwFedError):
+        return f"{error.code}: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"E-SYSTEM: {place}{error.strerror}; mend that, or name another place"
+    return (
+        f"E-FAULT: {type(error).__name__}, which is a fault of ramw-fed's; please report it with the traceback that "
+        "the same command prints with --debug"
+    )
+
+
+def _refuse_no_file(path: Path) -> None:
+    """Refuse a file for results that cannot be written, before anything is computed for it."""
+    if path.is_dir():
+        raise RunError(f"{path} is a folder; name a file with --out")
+    refuse_blocked(path.parent)
 
 
 def _configure(path: Path, settings: list[str] | None, **options: Any) -> RunConfig:
@@ -218,7 +247,7 @@ def _configure(path: Path, settings: list[str] | None, **options: Any) -> RunCon
 def _progress() -> Iterator["_Bars"]:
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -9,6 +9,9 @@ RamwFedError            E-RAMW       caught by the command line: one sentence, e
 └── RunError            E-RUN        a run folder: not resumable, test split already opened
 ```
 
+What is not in the tree the command line calls E-SYSTEM where the operating system refused a file, else E-FAULT: that is
+a mistake of ramw-fed's own.
+
 The text says what was wanted, what was found and what to do. It stays on the machine where it was raised:
 across a center's border goes only the code with an opaque number (`federation/records.py`).
 """
