@@ -18,6 +18,7 @@ from ramw_fed.prediction import WATERMARK, joint_boxes
 from ramw_fed.run_folder import RunFolder
 
 TINY = {
+    "device": "cpu",  # on a GPU other warnings come, and warnings are errors
     "proximal-mu": 0.1,
     "num-rounds": 1,
     "local-epochs": 1,

@@ -12,6 +12,7 @@ from ramw_fed.rounds import federate
 from ramw_fed.tasks import get_task
 
 TINY = {
+    "device": "cpu",  # on a GPU other warnings come, and warnings are errors
     "num-rounds": 2,
     "local-epochs": 1,
     "batch-size": 4,
