@@ -1,6 +1,7 @@
 """The command line: reads arguments, calls one function of ``ramw_fed.api``, prints."""
 
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Iterator
@@ -200,6 +201,8 @@ def main() -> None:
     """Run the command line; an error is one sentence on stderr and exit status 1, with --debug after its traceback."""
     debug = "--debug" in sys.argv
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    # What simulated centers say is always shown; where it happened only then.
+    logging.getLogger("ramw_fed").setLevel(logging.DEBUG if debug else logging.NOTSET)
     try:
         app()
     except SystemExit as end:

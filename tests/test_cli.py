@@ -339,3 +339,40 @@ def test_evaluating_writes_the_metrics_also_into_a_new_folder(
     assert ending.status == 0, ending
     written = json.loads((places["here"] / "new" / "metrics.json").read_text())
     assert written == json.loads(ending.out) == json.loads((finished / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_simulated_center_says_is_shown_once(
+    workers: int,
+    call: Call,
+    places: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(places["here"]), *sys.path])
+    name = f"own_tasks_{workers}"
+    (places["here"] / f"{name}.py").write_text(
+        "from dataclasses import replace\n"
+        "from ramw_fed.tasks import EROSION\n"
+        "def fail(*_):\n"
+        "    raise ValueError('the moon is full')\n"
+        "FAILING = replace(EROSION, examples=fail)\n"
+    )
+    line = f"run tiny.toml --out new --set tasks={name}:FAILING --workers {workers}"
+    ending = call(*line.split(), "--set", "centers=FA,HU")
+    assert ending.status == 1
+    assert caplog.text.count("a center says: ValueError: the moon is full") == 1, caplog.text
+    assert "Traceback" not in caplog.text + ending.err
+    assert "E-FEDERATION: not every center could enrol" in ending.err
+    caplog.clear()
+    call("--debug", *line.split(), "--overwrite")
+    assert "in fail" in caplog.text
+
+
+def test_ctrl_c_says_how_to_go_on(call: Call, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "run", interrupt)
+    ending = call("run", "tiny.toml", "--out", "new")
+    assert (ending.status, ending.err.strip()) == (130, "stopped; `--resume` goes on with a run")

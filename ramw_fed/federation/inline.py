@@ -26,6 +26,7 @@ from flwr.supercore.run import Run
 from ramw_fed.config import RunConfig
 from ramw_fed.errors import FederationError
 from ramw_fed.federation.apps import client_app, server_app
+from ramw_fed.federation.center_words import ShownOnce, Words, centers_tell
 from ramw_fed.federation.coordinator import Recorder
 from ramw_fed.federation.flower_private import become_server, stamp
 from ramw_fed.federation.opening import PARTITION, forget_centers, simulated_centers
@@ -146,6 +147,7 @@ class InProcess:
     def __init__(self) -> None:
         self._app = client_app()
         self._waiting: deque[tuple[Message, Context]] = deque()
+        self._tell = ShownOnce()
 
     def submit(self, message: Message, context: Context) -> None:
         """Queue a message."""
@@ -156,7 +158,8 @@ class InProcess:
         if not self._waiting:
             return []
         message, context = self._waiting.popleft()
-        return [(self._app(message, context), context)]
+        with centers_tell(self._tell):
+            return [(self._app(message, context), context)]
 
     def close(self) -> None:
         """Drop what is queued."""
@@ -193,6 +196,7 @@ class WorkerPool:
     def __init__(self, num_workers: int) -> None:
         self._waiting: deque[tuple[Message, Context]] = deque()
         self._deaths = 0
+        self._tell = ShownOnce()
         self._workers: list[_Worker] = []
         atexit.register(self.close)  # an interpreter that ends waits for processes that are no daemons
         for _ in range(num_workers):
@@ -231,8 +235,11 @@ class WorkerPool:
 
     def _collect(self, worker: _Worker) -> Result | None:
         try:
-            result: Result = worker.pipe.recv()
+            result: Result | Words = worker.pipe.recv()
         except (EOFError, OSError):
+            return None
+        if isinstance(result, Words):  # the answer comes behind them
+            self._tell(result)
             return None
         worker.job = None
         return result
@@ -259,7 +266,9 @@ def _serve(pipe: Connection) -> None:
     while True:
         try:
             message, context = pipe.recv()
-            pipe.send((app(message, context), context))
+            with centers_tell(pipe.send):
+                reply = app(message, context)
+            pipe.send((reply, context))
         except (EOFError, OSError):
             os._exit(0)  # the parent is gone: nobody is left to tell
 
