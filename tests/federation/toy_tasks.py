@@ -178,3 +178,49 @@ _PAIR = {name: Parabola(1.0, (0.0,)) for name in ("HU", "FA")}
 DEADLY = replace(make_task("deadly", _PAIR), loss=_die)
 FAILING = replace(make_task("failing", _PAIR), loss=_fail)
 PARENTAL = replace(make_task("parental", _PAIR), loss=_prepare_elsewhere)
+
+
+class SmallNet(nn.Module):
+    """Two convolutions and a linear layer, as in FL4Health's tests/losses/test_weight_drift_loss.py; gives their sum.
+
+    150 + 6 + 2400 + 16 + 8192 + 32 = 10796 parameters; its buffers run away while it trains.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5)
+        self.norm = nn.BatchNorm2d(6, affine=False)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.fc1 = nn.Linear(16 * 4 * 4, 32)
+
+    def forward(self, curvature: Tensor) -> Tensor:
+        if self.training:
+            self.norm.running_mean += 1000.0  # type: ignore[operator]
+            self.norm.running_var += 1000.0  # type: ignore[operator]
+        total = torch.stack([param.sum() for param in self.parameters()]).sum()
+        return total.expand(len(curvature))
+
+
+def _make_small(name: str, slope: float) -> Task:
+    """Every weight has the gradient ``-slope``, so that a step of plain descent at rate .1 moves it by ``slope`` / 10.
+
+    BTXRD alone has a row; DHA has two, in one batch.
+    """
+    rows = {"BTXRD": Parabola(1.0, (0.0,)), "DHA": Parabola(1.0, (0.0,), patients=2)}
+
+    def measure(_model: SmallNet, cohort: Cohort, *_: Any) -> Table:
+        center = cohort.centers[0]
+        count = rows[center].patients
+        return {"center": np.array([center] * count, np.str_), "value": np.zeros(count)}
+
+    return replace(
+        make_task(name, rows),
+        network=lambda _description, _config: SmallNet().double(),
+        loss=lambda _examples, _config: lambda logits, _targets: -slope * logits.mean(),
+        validate=lambda _model, examples, *_: {"loss": 0.0, "patients": float(len(examples))},
+        measure=measure,
+    )
+
+
+STEADY = _make_small("steady", 1.0)
+STILL = _make_small("still", 0.0)
