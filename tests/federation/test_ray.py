@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import tomli_w
-import torch
 
 from ramw_fed.config import RunConfig
 from ramw_fed.errors import ConfigError
 from ramw_fed.federation.inline import run_inline
 from ramw_fed.federation.ray import run_ray
+from ramw_fed.federation.recorder import FolderRecorder
+from ramw_fed.run_folder import RunFolder
 
 Toy = Callable[..., RunConfig]
 
@@ -49,21 +50,37 @@ def run_apart(config: RunConfig, tmp_path: Path) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.slow
-def test_ray_gives_the_bytes_of_inline_in_several_processes_none_of_them_the_drivers(
-    toy: Toy, memory: Any, tmp_path: Path
-) -> None:
-    config = toy("six", "two", num_rounds=2, local_epochs=2, workers=2, engine="ray", out=str(tmp_path / "run"))
+def test_ray_gives_the_bytes_of_inline_in_several_processes_none_of_them_the_drivers(toy: Toy, tmp_path: Path) -> None:
+    """Toy tasks and the built-in ones with both kinds of normalisation, under FedProx: one session for all."""
+    small = {"num-rounds": 2, "local-epochs": 1}
+    config = toy(
+        "six",
+        "two",
+        tasks="toy_tasks:SIX,toy_tasks:TWO,segmentation,erosion",
+        method="fedprox",
+        proximal_mu=0.5,
+        num_rounds=2,
+        local_epochs=2,
+        resamples=100,
+        workers=2,
+        engine="ray",
+        out=str(tmp_path / "run"),
+        segmentation={**small, "norm": "batch", "image-size": 32, "depth": 3, "decoder-width": 8},
+        erosion={**small, "norm": "group", "crop-size": 16},
+    )
     done = run_apart(config, tmp_path)
     assert done.returncode == 0, done.stderr
-    from ramw_fed.run_folder import RunFolder
-
-    folder = RunFolder(tmp_path / "run")
-    run_inline(replace(config, workers=1), memory)
-    for task in ("six", "two"):
-        weights, _ = folder.load_model(task)
-        wanted = memory.outcome.chosen[task]
-        assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
-    workers = {worker for update in folder.read_json("manifest.json")["workers"].values() for worker in update.values()}
+    ray, inline = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "inline")
+    recorder = FolderRecorder.at(replace(config, workers=1, engine="inline", out=str(inline.path)))
+    run_inline(recorder.config, recorder)
+    tasks = ("six", "two", "segmentation", "erosion")
+    files = [name for task in tasks for name in (f"models/{task}.safetensors", f"predictions/{task}.csv")]
+    for name in ("metrics.json", *files):
+        assert (ray.path / name).read_bytes() == (inline.path / name).read_bytes(), name
+    manifest = ray.read_json("manifest.json")
+    assert manifest["engine"] == "ray"
+    assert set(manifest["workers"]) == {f"{task} {number}" for task in tasks for number in (1, 2)}
+    workers = {worker for update in manifest["workers"].values() for worker in update.values()}
     assert len(workers) == 2
     assert json.loads(done.stdout.splitlines()[-1]) not in workers
     assert os.getpid() not in workers
