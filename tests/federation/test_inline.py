@@ -1,7 +1,9 @@
 """The whole path: configuration, records, apps, grid, strategy. Numbers are closed forms worked by hand unless said."""
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import tomli_w
 import torch
 
 from ramw_fed.center import Center, initial_weights
@@ -21,9 +25,22 @@ from ramw_fed.federation.inline import run_inline
 from ramw_fed.learning.weights_file import Card, save_weights
 from ramw_fed.methods import METHODS
 from ramw_fed.rounds import federate
+from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks import get_task
 
 Toy = Callable[..., RunConfig]
+
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from ramw_fed.config_sources import read_toml, resolve
+from ramw_fed.federation.inline import run_inline
+from ramw_fed.federation.recorder import FolderRecorder
+if __name__ == "__main__":
+    config = resolve(read_toml(Path(sys.argv[1])))
+    run_inline(config, FolderRecorder.at(config))
+"""
 
 
 def final(config: RunConfig, memory: Any, task: str) -> dict[str, torch.Tensor]:
@@ -251,6 +268,35 @@ def test_an_interrupt_ends_the_workers(toy: Toy, memory: Any) -> None:
         run_inline(toy("six", num_rounds=3, workers=2), Interrupted())
     assert workers
     assert not any(_is_alive(worker) for worker in workers)
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed(toy: Toy, tmp_path: Path) -> None:
+    """A process of its own with two workers; SIGKILL leaves it no moment to tell them."""
+    config = toy("six", num_rounds=10_000, workers=2, out=str(tmp_path / "run"))
+    (tmp_path / "run.toml").write_text(tomli_w.dumps(config.tree()))
+    (tmp_path / "script.py").write_text(PROGRAM)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "run.toml"), str(Path(__file__).parent)]
+    parent = psutil.Popen(command)
+    family: list[psutil.Process] = []
+    try:
+        folder, deadline = RunFolder(tmp_path / "run"), time.monotonic() + 120
+        workers: set[int] = set()
+        while len(workers) < 2:
+            assert parent.poll() is None, "the run ended by itself"
+            assert time.monotonic() < deadline, "no round was trained by two workers"
+            workers |= {one["worker"] for record in folder.rounds() for one in record["centers"].values()}
+            time.sleep(0.05)
+        family = parent.children(recursive=True)  # the workers, and Python's fork server that bore them
+        assert workers <= {process.pid for process in family}
+        parent.kill()
+        parent.wait()
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert alive == []
+    finally:
+        for process in (parent, *family):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        parent.wait()
 
 
 def _is_alive(process: int) -> bool:
