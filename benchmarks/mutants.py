@@ -59,8 +59,8 @@ MUTANTS = (
     Mutant(
         "last batch dropped",
         "ramw_fed/data/batches.py",
-        "starts = list(range(0, num_rows, batch_size))",
-        "starts = list(range(0, num_rows - batch_size + 1, batch_size))",
+        "zip(starts, [*starts[1:], num_rows], strict=True)]",
+        "zip(starts, [*starts[1:], num_rows], strict=True) if end - start >= batch_size]",
         ("tests/data/test_batches.py",),
     ),
     Mutant(
