@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from ramw_fed.manifest import Meter, git_commit, versions
 
@@ -27,4 +28,10 @@ def test_memory_and_processor_time_of_children_are_counted() -> None:
 
 def test_versions_name_what_bytes_depend_on() -> None:
     assert {"torch", "numpy", "flwr", "ramw-fed", "python"} <= set(versions())
-    assert git_commit() is None or len(git_commit().removesuffix("-dirty")) >= 40
+
+
+def test_the_commit_is_the_one_that_git_says_is_checked_out_and_none_outside_a_checkout() -> None:
+    head = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    said = subprocess.run(head, capture_output=True, text=True)
+    found = git_commit()
+    assert (found and found.removesuffix("-dirty")) == (said.stdout.strip() if said.returncode == 0 else None)

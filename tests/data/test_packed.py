@@ -33,8 +33,9 @@ def test_mirroring_can_be_switched_off(phantom_cohort: Cohort) -> None:
     for row, radiograph in enumerate(phantom_cohort.radiographs):
         assert np.array_equal(packed.image(row), radiograph.read_image())
         for joint in range(6):
-            if crops.has_crop(row, joint):
-                assert np.array_equal(flipped.crop(row, joint), mirrored(crops.crop(row, joint), radiograph))
+            assert crops.has_crop(row, joint)
+            assert np.array_equal(flipped.crop(row, joint), mirrored(crops.crop(row, joint), radiograph))
+    assert {radiograph.side for radiograph in phantom_cohort.radiographs} == {"L", "R"}
 
 
 def test_images_shrink_by_area_means_and_masks_by_majority(phantom_cohort: Cohort) -> None:

@@ -40,6 +40,7 @@ def test_severe_and_healthy_patients_are_dealt_evenly() -> None:
 
 def test_a_patient_is_in_one_split_whatever_the_tasks_hands_and_order(phantom_cohort: Cohort) -> None:
     split = split_by_patient(phantom_cohort.radiographs)
+    assert {image.name for image in split} == {image.name for image in phantom_cohort.radiographs}
     by_patient: dict[str, set[str]] = {}
     for image in split:
         by_patient.setdefault(image.patient, set()).update({image.mask_split, image.score_split} - {None})

@@ -12,7 +12,7 @@ import torch
 from flwr.app import Context, Message
 
 from ramw_fed.config import RunConfig
-from ramw_fed.errors import FederationError
+from ramw_fed.errors import FederationError, UpdateError
 from ramw_fed.federation import validation
 from ramw_fed.federation.apps import server_app
 from ramw_fed.federation.inline import InlineGrid, InProcess
@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Tamper, str]] = {
     "another run": (with_ticket(run="x"), validation.STALE),
     "another base model": (with_ticket(base="0" * 64), validation.STALE),
     "another nonce": (with_ticket(nonce="x"), validation.STALE),
-    "no ticket": (lambda reply: [reply.content.pop("answer") and reply], validation.STALE),
+    "no ticket": (lambda reply: [reply.content.pop("answer") and reply], UpdateError.code),
     "no answer": (lambda _reply: [], validation.MISSING),
 }
 
@@ -137,8 +137,7 @@ def test_a_bad_answer_is_refused_by_name_and_the_others_are_averaged(case: str, 
     run(config, memory, tamper)
     (record,) = memory.records
     assert [each["center"] for each in record["rejections"]] == [LIAR]
-    if case != "no ticket":
-        assert record["rejections"][0]["code"] == code
+    assert record["rejections"][0]["code"] == code
     # Minima 0, 1, 3, 4 of those that are left, half way from .3, equal weights.
     assert memory.final("five")["w"].item() == pytest.approx(0.3 + 0.5 * (2.0 - 0.3))
     assert record["aggregated"] is True

@@ -49,9 +49,10 @@ def test_group_norm_keeps_a_fused_activation() -> None:
 
 
 def test_no_group_has_a_single_channel() -> None:
-    for module in segmentation_network(4, SegmentationConfig(norm="group")).modules():
-        if isinstance(module, nn.GroupNorm) and module.num_channels > 1:
-            assert module.num_groups < module.num_channels
+    modules = segmentation_network(4, SegmentationConfig(norm="group")).modules()
+    groups = [(one.num_groups, one.num_channels) for one in modules if isinstance(one, nn.GroupNorm)]
+    assert len(groups) > 10
+    assert [(number, channels) for number, channels in groups if 1 < channels <= number] == []
 
 
 def test_a_batch_norm_at_the_root_is_replaced_too() -> None:

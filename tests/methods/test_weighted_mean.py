@@ -59,9 +59,11 @@ def test_the_mean_of_one_center_is_that_center_bit_for_bit() -> None:
 
 
 def test_half_precision_weights_are_added_in_double_and_stay_half() -> None:
-    ends = {"a": one(1.0, dtype=torch.float16), "b": one(1.001, dtype=torch.float16)}
-    mean = weighted_mean(one(0.0, dtype=torch.float16), ends, {"a": 1, "b": 1})
+    # The change, 120000, is beyond the largest half (65504); all three points are halves.
+    ends = {"a": one(60000.0, dtype=torch.float16), "b": one(60000.0, dtype=torch.float16)}
+    mean = weighted_mean(one(-60000.0, dtype=torch.float16), ends, {"a": 1, "b": 1})
     assert mean["w"].dtype == torch.float16
+    assert mean["w"].tolist() == [60000.0]
 
 
 def test_every_built_in_method_is_found_by_its_name() -> None:

@@ -25,7 +25,9 @@ def prevalence(exposures: list[Exposure]) -> float:
 
 
 def test_six_equal_centers_have_28_patients_split_14_4_10() -> None:
-    for own in by_center(plan(PhantomConfig())).values():
+    centers = by_center(plan(PhantomConfig()))
+    assert list(centers) == [0, 1, 2, 3, 4, 5]
+    for own in centers.values():
         splits = Counter(exposure.split for exposure in patients(own).values())
         assert splits == {"train": 14, "val": 4, "test": 10}
 
@@ -63,7 +65,9 @@ def test_at_dial_one_centers_differ_strongly_and_each_can_still_be_split() -> No
 
 
 def test_the_prevalence_that_is_asked_for_is_met_by_counting() -> None:
-    for own in by_center(plan(PhantomConfig(prevalence=0.06))).values():
+    centers = by_center(plan(PhantomConfig(prevalence=0.06)))
+    assert len(centers) == 6
+    for own in centers.values():
         # 75 images of 6 joints: 27 of 450 eroded
         assert sum(score > 0 for e in own for score in e.scores.values()) == 27
 
@@ -75,10 +79,13 @@ def test_prevalence_skew_keeps_the_mean_over_centers() -> None:
 
 def test_grades_never_fall_between_exams_and_both_hands_share_a_split() -> None:
     last: dict[tuple[int, str, str], int] = {}
+    again = 0
     for exposure in plan(PhantomConfig(prevalence=0.3)):
         for joint, score in exposure.scores.items():
+            again += (exposure.patient, exposure.side, joint) in last
             assert score >= last.get((exposure.patient, exposure.side, joint), 0)
             last[exposure.patient, exposure.side, joint] = score
+    assert again > 100
     splits = defaultdict(set)
     for exposure in plan(SKEWED):
         splits[exposure.patient].add((exposure.split, exposure.center, exposure.is_scored))

@@ -80,7 +80,9 @@ def test_both_modes_occur_within_a_study(phantom_root: Path) -> None:
 
 
 def test_masks_are_bytes_of_fourteen_bones(phantom_root: Path) -> None:
-    for path in (phantom_root / "BoneSegmentation" / "masks" / "train").iterdir():
+    paths = list((phantom_root / "BoneSegmentation" / "masks" / "train").iterdir())
+    assert paths
+    for path in paths:
         masks = np.load(path)
         assert (masks.shape, masks.dtype) == ((len(BONES), 64, 64), np.uint8)
         assert set(np.unique(masks)) == {0, 1}
