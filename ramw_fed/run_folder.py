@@ -181,7 +181,7 @@ class RunFolder:
         """
         path = self.path / "test-opened.json"
         content = json.dumps(dict(chosen), sort_keys=True)
-        if self.is_measured or (path.exists() and path.read_text(encoding="utf-8") != content):
+        if (self.path / "metrics.json").exists() or (path.exists() and path.read_text(encoding="utf-8") != content):
             raise RunError(
                 "the test split was opened before: its numbers may have been looked at, so nothing may be chosen and "
                 "measured again in this run; start a new one"
