@@ -275,6 +275,12 @@ def test_a_result_that_is_a_link_to_a_radiograph_is_not_written_through_it(call:
     assert (ending.status, "would replace" in ending.sentence) == (1, True)
 
 
+def test_a_picture_that_cannot_be_written_is_not_lost_without_a_word(call: Call, places: dict[str, Path]) -> None:
+    (places["here"] / "new" / "wrist_L.png").mkdir(parents=True)
+    ending = call("predict", "wrist_L.png", "--out", "new")
+    assert (ending.status, ending.sentence.startswith("E-SYSTEM: new/wrist_L.png: Is a directory")) == (1, True)
+
+
 def test_names_are_printed_as_they_are(call: Call, places: dict[str, Path], finished: Path) -> None:
     image = places["here"] / "w[red]:boom:_R.bmp"
     cv2.imwrite(str(image), np.zeros((64, 64), np.uint8))

@@ -1,5 +1,6 @@
 """Bones drawn over the radiograph they were found in."""
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def contact_sheet(pictures: Sequence[Image], columns: int) -> Image:
 
 
 def write_png(path: Path, picture: Image) -> None:
-    """Write a picture; the folder is made."""
+    """Write a picture; the folder is made.
+
+    Raises:
+        OSError: It cannot be written; OpenCV alone would say nothing of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), picture)
+    encoded, buffer = cv2.imencode(".png", picture)
+    if not encoded:
+        raise OSError(errno.EINVAL, "the picture cannot be encoded as PNG", str(path))
+    path.write_bytes(buffer.tobytes())
