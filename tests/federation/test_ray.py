@@ -51,7 +51,7 @@ def run_apart(config: RunConfig, tmp_path: Path) -> subprocess.CompletedProcess[
 
 @pytest.mark.slow
 def test_ray_gives_the_bytes_of_inline_in_several_processes_none_of_them_the_drivers(toy: Toy, tmp_path: Path) -> None:
-    """Toy tasks and the built-in ones with both kinds of normalisation, under FedProx: one session for all."""
+    """Toy tasks and the built-in ones with both kinds of normalisation, under FedProx: one start of Ray for all."""
     small = {"num-rounds": 2, "local-epochs": 1}
     config = toy(
         "six",
