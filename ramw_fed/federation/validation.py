@@ -119,13 +119,20 @@ def _read(reply: Message, question: Question, read: Callable[[Message, Question]
     if reply.has_error():
         raise coded(CENTER, refusal_text(reply))
     try:
-        if read_ticket(reply) != question.ticket:
+        if _ticket(reply) != question.ticket:
             raise coded(STALE, "the answer belongs to another round, task, run or base model and was dropped")
         return read(reply, question)
     except UpdateError:
         raise
     except Exception as error:  # whatever else strange bytes can bring about must not end the run
         raise coded(TENSORS, f"the answer cannot be read: {type(error).__name__}") from error
+
+
+def _ticket(reply: Message) -> Ticket:
+    try:
+        return read_ticket(reply)
+    except UpdateError as error:
+        raise coded(STALE, str(error)) from error
 
 
 def _missing(question: Question) -> Rejection:

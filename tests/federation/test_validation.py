@@ -12,7 +12,7 @@ import torch
 from flwr.app import Context, Message
 
 from ramw_fed.config import RunConfig
-from ramw_fed.errors import FederationError, UpdateError
+from ramw_fed.errors import FederationError
 from ramw_fed.federation import validation
 from ramw_fed.federation.apps import server_app
 from ramw_fed.federation.inline import InlineGrid, InProcess
@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Tamper, str]] = {
     "another run": (with_ticket(run="x"), validation.STALE),
     "another base model": (with_ticket(base="0" * 64), validation.STALE),
     "another nonce": (with_ticket(nonce="x"), validation.STALE),
-    "no ticket": (lambda reply: [reply.content.pop("answer") and reply], UpdateError.code),
+    "no ticket": (lambda reply: [reply.content.pop("answer") and reply], validation.STALE),
     "no answer": (lambda _reply: [], validation.MISSING),
 }
 

@@ -210,7 +210,7 @@ def _make_small(name: str, slope: float) -> Task:
 
     def measure(_model: SmallNet, cohort: Cohort, *_: Any) -> Table:
         center = cohort.centers[0]
-        count = rows[center].patients
+        count = rows[center].patients if center in rows else 0
         return {"center": np.array([center] * count, np.str_), "value": np.zeros(count)}
 
     return replace(
