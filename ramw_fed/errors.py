@@ -6,7 +6,8 @@ RamwFedError            E-RAMW       caught by the command line: one sentence, e
 ├── CohortError         E-COHORT     a cohort's files: missing, unreadable, contradictory
 ├── UpdateError         E-UPDATE     an update that the coordinator does not accept
 ├── FederationError     E-FEDERATION too few centers, an engine that cannot start, a lost connection
-└── RunError            E-RUN        a run folder: not resumable, test split already opened
+├── RunError            E-RUN        a run folder: not resumable, test split already opened
+└── PredictionError     E-PREDICTION predictions to be measured or compared: missing, faulty, of other radiographs
 ```
 
 What is not in the tree the command line calls E-SYSTEM where the operating system refused a file, else E-FAULT: that is
@@ -51,3 +52,9 @@ class RunError(RamwFedError, RuntimeError):
     """A run folder does not allow what was asked of it."""
 
     code = "E-RUN"
+
+
+class PredictionError(RamwFedError, ValueError):
+    """Predictions cannot be measured, or two sets of them not be compared."""
+
+    code = "E-PREDICTION"

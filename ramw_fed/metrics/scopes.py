@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ramw_fed.metrics.estimate import Entry, Estimate, NotEstimable
-from ramw_fed.metrics.ranges import bounded
+from ramw_fed.metrics.ranges import range_of
 from ramw_fed.statistics.intervals import Interval, Patient, interval_of_mean
 
 Scope = dict[str, Any]
@@ -55,10 +55,13 @@ def group_by_patient(centers: Sequence[str], patients: Sequence[str]) -> tuple[l
 
 def _macro(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     parts = {key: [node[key] for node in nodes] for key in nodes[0]}
-    return {key: _macro_entry(key, part) if "value" in part[0] else _macro(part) for key, part in parts.items()}
+    return {
+        key: macro_entry(part, *range_of(key)) if "value" in part[0] else _macro(part) for key, part in parts.items()
+    }
 
 
-def _macro_entry(metric: str, entries: Sequence[Mapping[str, Any]]) -> Entry:
+def macro_entry(entries: Sequence[Mapping[str, Any]], least: float, most: float) -> Entry:
+    """Mean of one entry of each center, as in :func:`macro`; the interval is cut to ``least`` and ``most``."""
     estimable = [entry for entry in entries if entry["value"] is not None]
     if not estimable:
         count = sum(entry["n"] for entry in entries)
@@ -71,7 +74,7 @@ def _macro_entry(metric: str, entries: Sequence[Mapping[str, Any]]) -> Entry:
     ]
     return Estimate(
         value=math.fsum(entry["value"] for entry in estimable) / len(estimable),
-        interval=bounded(interval_of_mean(limits), metric) if len(limits) == len(estimable) else None,
+        interval=interval_of_mean(limits).within(least, most) if len(limits) == len(estimable) else None,
         n=sum(entry["n"] for entry in estimable),
         left_out=len(entries) - len(estimable),
     ).as_dict()

@@ -131,6 +131,23 @@ def segmentation_scope(table: SegmentationTable, *, seed: int, resamples: int = 
     return scope
 
 
+def patient_values(centers: Sequence[str], patients: Sequence[str], values: Values, metric: str) -> Values:
+    """Mean over each patient's radiographs of the mean over bones; of counts, the sum of all.
+
+    Args:
+        centers: ``(N,)`` names.
+        patients: ``(N,)`` names.
+        values: ``(N, B)``, NaN where not defined.
+        metric: What the values are.
+
+    Returns:
+        ``(patients,)`` in the order of :func:`group_by_patient`; NaN where no bone has a value.
+    """
+    names, units = group_by_patient(centers, patients)
+    of_radiographs = values.sum(axis=1) if metric in SEGMENTATION_COUNTS else _mean_of_defined(values)
+    return _patient_values(of_radiographs[:, None], units, len(names), [metric])[:, 0]
+
+
 def _columns(table: SegmentationTable) -> dict[Path, Values]:
     """Values per radiograph, ``(N,)``, under the place of their entry in the scope."""
     columns: dict[Path, Values] = {}

@@ -168,7 +168,10 @@ def summarize(
     *,
     centers: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the scopes of ``metrics.json`` for what :func:`measure` returned at one or more centers."""
+    """Return the scopes of ``metrics.json`` for what :func:`measure` returned at one or more centers.
+
+    A column ``predicted_grade`` may be added to it: measures of agreement need one.
+    """
     own = ErosionTable(
         centers=tuple(map(str, table["center"])),
         patients=tuple(map(str, table["patient"])),
@@ -177,6 +180,7 @@ def summarize(
         joint_names=description.joints,
         probabilities=np.asarray(table["probability"], np.float64),
         grades=np.asarray(table["grade"], np.int64),
+        predicted_grades=np.asarray(table["predicted_grade"], np.int64) if "predicted_grade" in table else None,
     )
     listed = sorted({*own.centers, *centers})
     return erosion_tree(own, centers=listed, threshold=config.threshold, seed=seed, resamples=resamples)
