@@ -119,7 +119,7 @@ def _entries(table: ErosionTable, threshold: float, seed: int, resamples: int) -
     )
     values = classification_values(rows, threshold=threshold)
     statistic = classification_statistic(rows, threshold=threshold)
-    contributes = np.tile(may_have_interval(rows, values), (len(patients), 1))
+    contributes = np.tile(_may_have_interval(rows, values), (len(patients), 1))
     intervals = bootstrap_intervals(statistic, patients, contributes, seed=seed, resamples=resamples)
     return {
         name: Estimate(value=values[name], interval=bounded(interval, name), n=len(patients)).as_dict()
@@ -127,7 +127,7 @@ def _entries(table: ErosionTable, threshold: float, seed: int, resamples: int) -
     }
 
 
-def may_have_interval(rows: Rows, values: dict[str, float | NotEstimable]) -> NDArray[np.bool_]:
+def _may_have_interval(rows: Rows, values: dict[str, float | NotEstimable]) -> NDArray[np.bool_]:
     """Which measures vary with the patients drawn: not those that need a class which one patient alone holds."""
     positives = len(np.unique(rows.units[rows.labels]))
     negatives = len(np.unique(rows.units[~rows.labels]))
