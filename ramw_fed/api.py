@@ -12,9 +12,11 @@ from typing import Any
 from rich.table import Table
 from torch import Tensor
 
+from ramw_fed.arms import Arm
 from ramw_fed.baselines import list_baselines, measure_baseline
 from ramw_fed.center import Center, initial_weights
-from ramw_fed.config import PhantomConfig, RunConfig
+from ramw_fed.comparison import Comparison, compare_arms
+from ramw_fed.config import ErosionConfig, PhantomConfig, RunConfig, SegmentationConfig
 from ramw_fed.data import layout
 from ramw_fed.data import phantom as phantom_package
 from ramw_fed.data.cache import cache_folder
@@ -29,6 +31,7 @@ from ramw_fed.data.phantom.writer import write_phantom as _write_phantom
 from ramw_fed.data.radiograph import SPLITS, Split
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, RamwFedError, RunError
+from ramw_fed.evaluation import Evaluation, evaluate_submission, refuse_taken
 from ramw_fed.federation.opening import simulated_centers
 from ramw_fed.federation.recorder import FolderRecorder
 from ramw_fed.learning.training import pick_device
@@ -109,9 +112,16 @@ def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:
 
 
 def evaluate(
-    run_folder: Path, cohort_root: Path, *, split: str = "test", watch: Watch = nobody
+    run_folder: Path, cohort_root: Path, *, split: str = "test", out: Path | None = None, watch: Watch = nobody
 ) -> dict[str, dict[str, Any]]:
     """Measure a run's models on a cohort.
+
+    Args:
+        run_folder: Of a finished run.
+        cohort_root: Folder of the cohort.
+        split: ``train``, ``val`` or ``test``.
+        out: New folder for the evaluation, which :func:`compare` takes.
+        watch: Told how many centers are measured.
 
     Returns:
         ``{task: {split: scopes}}`` as in ``metrics.json``.
@@ -120,14 +130,81 @@ def evaluate(
         RunError: There is no finished run, or the cohort has other bones or joints than its models.
         ConfigError: There is no such split.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"split is {split!r}; one of {', '.join(SPLITS)} is wanted")
+    chosen = _split(split)
+    if out is not None:
+        refuse_taken(out)
     folder = RunFolder.open(run_folder)
     config = folder.config()
     cohort = read_cohort(cohort_root, split=config.split)
-    return {
-        get_task(name).name: {split: _evaluate(name, folder, config, cohort, split, watch)} for name in config.tasks
-    }
+    measured = {name: _measure(name, folder, config, cohort, chosen, watch) for name in config.tasks}
+    evaluation = Evaluation.of(measured, cohort, config, chosen, of="run")
+    if out is not None:
+        evaluation.save(out)
+    return {task: dict(splits) for task, splits in evaluation.metrics.items()}
+
+
+def evaluate_predictions(
+    predictions: Path,
+    cohort_root: Path,
+    *,
+    split: str = "test",
+    grouped: bool = False,
+    threshold: float = 0.5,
+    tolerance_px: float = 2.0,
+    allow_missing: bool = False,
+    out: Path | None = None,
+    watch: Watch = nobody,
+) -> Evaluation:
+    """Measure masks and scores that someone else made, by the measures of a run.
+
+    Args:
+        predictions: Folder of ``<stem>.npy`` (bones, H, W) as acquired, and/or ``scores.csv`` (docs/comparing.md).
+        cohort_root: Folder of the cohort that holds the truth.
+        split: ``train``, ``val`` or ``test``.
+        grouped: Take the split grouped by patient in place of the files' own.
+        threshold: Joints with at least this probability are called eroded.
+        tolerance_px: Distance up to which outlines count as equal (NSD).
+        allow_missing: Leave out and count what has a truth and no prediction.
+        out: New folder for the evaluation, which :func:`compare` takes.
+        watch: Told how many centers are measured.
+
+    Raises:
+        PredictionError: Everything that is wrong with the folder.
+        ConfigError: There is no such split, or a knob is out of its range.
+    """
+    if out is not None:
+        refuse_taken(out)
+    config = RunConfig(
+        split="grouped" if grouped else "official",
+        segmentation=SegmentationConfig(tolerance_px=tolerance_px),
+        erosion=ErosionConfig(threshold=threshold),
+    )
+    cohort = read_cohort(cohort_root, split=config.split)
+    evaluation = evaluate_submission(
+        predictions, cohort, config, split=_split(split), allow_missing=allow_missing, watch=watch
+    )
+    if out is not None:
+        evaluation.save(out)
+    return evaluation
+
+
+def compare(
+    first: Path, second: Path, *, tasks: Sequence[str] = (), metrics: Sequence[str] = (), seed: int = 0
+) -> Comparison:
+    """Compare two runs, two evaluations, or one of each, paired by patient.
+
+    Args:
+        first: Folder of arm A; a difference is A less B.
+        second: Folder of arm B.
+        tasks: ``segmentation``, ``erosion``; empty: all that both measured.
+        metrics: As ``metrics.json`` spells them; empty: the main ones. All of them are one family of tests (Holm).
+        seed: Of the bootstrap.
+
+    Raises:
+        PredictionError: A folder holds neither, or the two do not cover the same patients.
+        ConfigError: There is no such task or metric.
+    """
+    return compare_arms(Arm.open(first), Arm.open(second), tasks=tasks, metrics=metrics, seed=seed)
 
 
 def tables(folder: RunFolder) -> list[Table]:
@@ -228,19 +305,23 @@ def _baselines(config: RunConfig, watch: Watch) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _evaluate(
+def _split(name: str) -> Split:
+    if name not in SPLITS:
+        raise ConfigError(f"split is {name!r}; one of {', '.join(SPLITS)} is wanted")
+    return name
+
+
+def _measure(
     name: str, folder: RunFolder, config: RunConfig, cohort: Cohort, split: Split, watch: Watch
 ) -> dict[str, Any]:
     task = get_task(name)
-    training = config.training(task.name)
     weights, card = folder.load_model(task.name)
     _refuse_other_network(weights, card, task, cohort.description, config)
     measured = []
     for done, center in enumerate(cohort.centers, start=1):
         measured.append(Center(center, cohort, config, get_method(config.method)).measure(task, weights, split))
         watch(f"{name}: centers", done, len(cohort.centers))
-    table = join_tables(measured)
-    return task.summarize(table, cohort.description, training, config.resamples, config.seed, centers=cohort.centers)
+    return join_tables(measured)
 
 
 def _refuse_other_network(
@@ -257,11 +338,15 @@ def _refuse_other_network(
 
 
 __all__: Sequence[str] = [
+    "Comparison",
     "Conversion",
+    "Evaluation",
     "Predictions",
     "check_cohort",
+    "compare",
     "download_ramw600",
     "evaluate",
+    "evaluate_predictions",
     "import_folder",
     "load_cohort",
     "overview_tables",

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +16,7 @@ from rich.text import Text
 
 from ramw_fed.config import PhantomConfig, RunConfig
 from ramw_fed.config_sources import read_overrides, read_toml, resolve
-from ramw_fed.errors import ConfigError, RamwFedError, RunError
-from ramw_fed.run_folder import make_folder, refuse_blocked, write_atomically
+from ramw_fed.errors import ConfigError, RamwFedError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cohorts = typer.Typer(no_args_is_help=True, help="Make, check and fetch cohorts of wrist radiographs.")
@@ -76,23 +75,61 @@ def run(
 
 @app.command()
 def evaluate(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     cohort: Annotated[Path, typer.Option(help="Folder of the cohort to measure on.")],
+    run_folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Folder of a finished run.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="In place of RUN: folder of <stem>.npy and/or scores.csv (docs/comparing.md).")
+    ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    out: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
+    grouped: Annotated[bool, typer.Option("--grouped", help="Predictions: the split grouped by patient.")] = False,
+    threshold: Annotated[float, typer.Option(help="Predictions: probability from which a joint is eroded.")] = 0.5,
+    tolerance_px: Annotated[float, typer.Option(help="Predictions: tolerance of NSD.")] = 2.0,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Predictions: count what is missing, in place of refusing it.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="New folder for metrics and predictions, as compare takes.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained model on a cohort, per center."""
+    """Measure a trained model, or anyone's predictions, on a cohort, per center."""
     from ramw_fed import api
 
-    if out:
-        _refuse_no_file(out)
+    if (run_folder is None) == (predictions is None):
+        raise ConfigError("give either the folder of a run or --predictions, one of them")
+    metrics: Mapping[str, Mapping[str, Any]]
     with _progress() as watch:
-        result = api.evaluate(run_folder, cohort, split=split, watch=watch)
-    if out:
-        make_folder(out.parent)
-        write_atomically(out, json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    _print(result, api.overview_tables(result, split), as_json)
+        if run_folder is not None:
+            metrics = api.evaluate(run_folder, cohort, split=split, out=out, watch=watch)
+        elif predictions is not None:
+            evaluation = api.evaluate_predictions(
+                predictions,
+                cohort,
+                split=split,
+                grouped=grouped,
+                threshold=threshold,
+                tolerance_px=tolerance_px,
+                allow_missing=allow_missing,
+                out=out,
+                watch=watch,
+            )
+            metrics = evaluation.metrics
+            _note(evaluation.remarks)
+    _print(metrics, api.overview_tables(metrics, split), as_json)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a run or of an evaluation.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one; differences are A less B.")],
+    task: Annotated[list[str] | None, typer.Option(help="segmentation or erosion; repeatable.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Such as dsc or auroc; repeatable. One family.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Test two runs or evaluations against each other, paired by patient (docs/comparing.md)."""
+    from ramw_fed import api
+
+    found = api.compare(first, second, tasks=task or (), metrics=metric or ())
+    _note(found.remarks)
+    _print(found.as_dict(), found.table(), as_json)
 
 
 @app.command()
@@ -109,8 +146,7 @@ def predict(
     folder, images = (paths[0], paths[1:]) if (paths[0] / "config.toml").exists() else (None, paths)
     with _progress() as watch:
         result = api.predict(images, out=out, run=folder, side=side, research=research, watch=watch)
-    for remark in result.remarks:
-        _err.print(f"note: {remark}", style="yellow", highlight=False)
+    _note(result.remarks)
     _print(result.as_dict(), result.tables(), as_json)
 
 
@@ -229,13 +265,6 @@ def _sentence(error: Exception) -> str:
     )
 
 
-def _refuse_no_file(path: Path) -> None:
-    """Refuse a file for results that cannot be written, before anything is computed for it."""
-    if path.is_dir():
-        raise RunError(f"{path} is a folder; name a file with --out")
-    refuse_blocked(path.parent)
-
-
 def _configure(path: Path, settings: list[str] | None, **options: Any) -> RunConfig:
     overrides = read_overrides(settings or [])
     for name, value in options.items():
@@ -271,6 +300,11 @@ class _Bars:
         if phase not in self._bars:
             self._bars[phase] = self._progress.add_task(phase, total=total)
         self._progress.update(self._bars[phase], completed=done, total=total)
+
+
+def _note(remarks: Iterable[str]) -> None:
+    for remark in remarks:
+        _err.print(f"note: {remark}", style="yellow", highlight=False, markup=False)
 
 
 def _print(raw: Any, shown: Any, as_json: bool) -> None:

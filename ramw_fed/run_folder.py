@@ -13,6 +13,7 @@ RUN/
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import tomli_w
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ramw_fed.config import RunConfig
@@ -32,6 +34,7 @@ from ramw_fed.tasks.task import Table
 
 _OWN = {"config.toml", "manifest.json", "rounds.jsonl", "metrics.json", "baselines.json", "test-opened.json"}
 _OWN_FOLDERS = {"models", "predictions", "checkpoints", "overlays"}
+_TEXTS = {"center", "patient", "name", "joint"}
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,26 @@ class RunFolder:
         with (self.path / "predictions" / f"{task}.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(_rows(table))
 
+    def read_predictions(self, task: str) -> Table:
+        """Read back what ``write_predictions`` wrote: names as texts, all else as float64, spread columns together.
+
+        Raises:
+            RunError: There is no such table.
+        """
+        path = self.path / "predictions" / f"{task}.csv"
+        if not path.exists():
+            raise RunError(
+                f"{self.path} has no predictions/{task}.csv: the task was not measured, or the values of single "
+                "radiographs stayed at the centers (only a simulation leaves them)"
+            )
+        with path.open(newline="", encoding="utf-8") as file:
+            names, *rows = list(csv.reader(file)) or [[]]
+        columns = {
+            name: np.array([row[index] for row in rows], np.str_ if name in _TEXTS else np.float64)
+            for index, name in enumerate(names)
+        }
+        return _gathered(columns)
+
     def open_test_split(self, chosen: Mapping[str, str]) -> None:
         """Open the test split, once.
 
@@ -248,3 +271,11 @@ def _rows(table: Table) -> Iterable[list[Any]]:
     yield [name if widths[name] == 1 else f"{name}_{i}" for name in names for i in range(widths[name])]
     for row in range(len(table[names[0]]) if names else 0):
         yield [value for name in names for value in spread[name][row].tolist()]
+
+
+def _gathered(columns: Mapping[str, NDArray[Any]]) -> Table:
+    spread: dict[str, list[NDArray[Any]]] = {}
+    for name, column in columns.items():
+        found = re.fullmatch(r"(.+)_\d+", name)
+        spread.setdefault(found[1] if found else name, []).append(column)
+    return {name: parts[0] if name in columns else np.stack(parts, axis=1) for name, parts in spread.items()}

@@ -235,8 +235,8 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "weights of another network": (_other_network, _PREDICT, "E-RUN: the weights of segmentation are not of the"),
     "another task's weights to predict": (_swap_weights, _PREDICT, "E-RUN: .* holds weights of 'erosion'"),
     "a run that is none": (_drop_config, _PREDICT, "E-CONFIG: run is a folder; image files are wanted"),
-    "metrics into a folder": (lambda run: None, f"{_EVALUATE} --out folder", "E-RUN: folder is a folder; name a file"),
-    "metrics below a file": (lambda run: None, f"{_EVALUATE} --out file/m.json", "E-RUN: no folder can be made at"),
+    "an evaluation into a full folder": (lambda run: None, f"{_EVALUATE} --out run", "E-RUN: run is not empty"),
+    "an evaluation below a file": (lambda run: None, f"{_EVALUATE} --out file/new", "E-RUN: no folder can be made at"),
     "an unknown split": (lambda run: None, f"{_EVALUATE} --split all", "E-CONFIG: split is 'all'"),
 }
 
@@ -341,9 +341,9 @@ def test_a_finished_run_is_shown_as_tables_or_as_json(call: Call, places: dict[s
 def test_evaluating_writes_the_metrics_also_into_a_new_folder(
     call: Call, places: dict[str, Path], finished: Path
 ) -> None:
-    ending = call("evaluate", finished, "--cohort", places["cohort"], "--out", "new/metrics.json", "--json")
+    ending = call("evaluate", finished, "--cohort", places["cohort"], "--out", "new/evaluation", "--json")
     assert ending.status == 0, ending
-    written = json.loads((places["here"] / "new" / "metrics.json").read_text())
+    written = json.loads((places["here"] / "new" / "evaluation" / "metrics.json").read_text())
     assert written == json.loads(ending.out) == json.loads((finished / "metrics.json").read_text())
 
 

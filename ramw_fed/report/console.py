@@ -1,6 +1,6 @@
 """Metrics as tables for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -56,11 +56,61 @@ def overview(task: str, split: str, scopes: Scopes) -> Table:
     return table
 
 
+def differences(arms: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[str, Scopes]]) -> Table:
+    """Lay the differences of two arms out, a row a measure and scope; reasons stand below, each once.
+
+    Args:
+        arms: ``folder`` and ``kind`` of A and B.
+        tasks: ``{task: {split: scopes}}`` whose entries hold ``first`` and ``second`` beside the difference.
+    """
+    named = ", ".join(f"{name} = {arm['folder']} ({arm['kind']})" for name, arm in zip("AB", arms, strict=True))
+    table = Table(title=f"A against B, paired by patient: {named}", title_justify="left", caption_justify="left")
+    for name in ("measure", "where"):
+        table.add_column(name, no_wrap=True)
+    for name in ("patients", "A", "B", "A - B (95 % interval)", "p", "p (Holm)", "effect r"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("reading")
+    reasons: list[str] = []
+    for scopes in (scopes for splits in tasks.values() for scopes in splits.values()):
+        for metric in scopes["pooled"]:
+            rows = [("pooled", scopes["pooled"]), ("macro", scopes["macro"]), *scopes["centers"].items()]
+            for place, (where, scope) in enumerate(rows):
+                table.add_row("" if place else metric, where, *_difference_cells(scope[metric], reasons))
+            table.add_section()
+    table.caption = "\n".join(f"({number}) {reason}" for number, reason in enumerate(reasons, start=1)) or None
+    return table
+
+
+def _difference_cells(entry: Mapping[str, Any], reasons: list[str]) -> list[str]:
+    """Return the cells from ``patients`` on; a reason is added to ``reasons`` and its number shown."""
+    if entry["value"] is None:
+        if entry["reason"] not in reasons:
+            reasons.append(entry["reason"])
+        return [str(entry["n"]), *["-"] * 6, f"not estimable ({reasons.index(entry['reason']) + 1})"]
+    effect = entry.get("rank_biserial")
+    return [
+        str(entry["n"]),
+        *(_short(entry[arm]) for arm in ("first", "second")),
+        estimate_text(entry),
+        *(_chance(entry.get(name)) for name in ("p", "p_holm")),
+        "-" if effect is None else _short(effect),
+        entry.get("reading", "-"),
+    ]
+
+
+def _chance(p: float | None) -> str:
+    if p is None:
+        return "-"
+    return "<.001" if p < 0.001 else _short(p)
+
+
 def estimate_text(entry: Mapping[str, Any] | None) -> str:
     """Return value and interval, a dash for what was not measured, or why there is no value.
 
     >>> estimate_text({"value": 0.9123, "ci": [0.9, 0.925], "n": 30})
     '.912 (.900-.925)'
+    >>> estimate_text({"value": -0.01, "ci": [-0.02, 0.005], "n": 30})
+    '-.010 (-.020 to .005)'
     >>> estimate_text({"value": None, "ci": None, "n": 3, "reason": "one class only"})
     'not estimable: one class only'
     """
@@ -71,7 +121,8 @@ def estimate_text(entry: Mapping[str, Any] | None) -> str:
     if entry["ci"] is None:
         return _short(entry["value"])
     low, high = map(_short, entry["ci"])
-    return f"{_short(entry['value'])} ({low}-{high})"
+    between = " to " if "-" in low + high else "-"
+    return f"{_short(entry['value'])} ({low}{between}{high})"
 
 
 def _short(value: float) -> str:
