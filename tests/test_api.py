@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from ramw_fed import api, prediction
+from ramw_fed.cli import app
 from ramw_fed.config import RunConfig
 from ramw_fed.config_sources import resolve
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.errors import ConfigError, FederationError, RunError
+from ramw_fed.evaluation import evaluate_submission
 from ramw_fed.prediction import WATERMARK, joint_boxes
 from ramw_fed.run_folder import RunFolder
 
@@ -87,6 +90,54 @@ def test_a_finished_run_is_not_measured_again(config: RunConfig, finished: RunFo
 def test_evaluating_a_run_on_its_own_cohort_gives_its_own_metrics(finished: RunFolder, phantom_root: Path) -> None:
     evaluated = api.evaluate(finished.path, phantom_root)
     assert json.loads(json.dumps(evaluated)) == finished.read_json("metrics.json")
+
+
+def test_an_evaluation_of_a_run_has_its_files_and_differs_from_it_in_nothing(
+    finished: RunFolder, phantom_root: Path, tmp_path: Path
+) -> None:
+    api.evaluate(finished.path, phantom_root, out=tmp_path / "evaluation")
+    for name in ("metrics.json", "predictions/segmentation.csv", "predictions/erosion.csv"):
+        assert (tmp_path / "evaluation" / name).read_bytes() == (finished.path / name).read_bytes(), name
+    found = api.compare(finished.path, tmp_path / "evaluation")
+    assert (found.first.kind, found.second.kind) == ("run", "evaluation")
+    assert not [remark for remark in found.remarks if "cohort" in remark]
+    values = [entry["value"] for splits in found.tasks.values() for entry in splits["test"]["pooled"].values()]
+    assert set(values) <= {0, None}
+
+
+def test_a_runs_own_probabilities_as_predictions_give_its_own_metrics(
+    finished: RunFolder, phantom_root: Path, tmp_path: Path
+) -> None:
+    lines = (finished.path / "predictions" / "erosion.csv").read_text().splitlines()
+    assert lines[0] == "center,patient,name,joint,probability,grade"
+    kept = [line.rsplit(",", 1)[0] for line in lines]  # all but the true grade
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "scores.csv").write_text("\n".join(kept))
+    config = finished.config()
+    cohort = api.load_cohort(phantom_root)
+    found = evaluate_submission(tmp_path / "predictions", cohort, config)
+    assert json.loads(json.dumps(found.metrics["erosion"])) == finished.read_json("metrics.json")["erosion"]
+
+
+def test_the_command_line_measures_predictions_and_compares(
+    finished: RunFolder, phantom_root: Path, phantom_cohort: Cohort, tmp_path: Path
+) -> None:
+    (tmp_path / "masks").mkdir()
+    for radiograph in phantom_cohort.radiographs:
+        if radiograph.mask_split == "test":
+            np.save(tmp_path / "masks" / f"{radiograph.name}.npy", radiograph.read_masks())
+    reader, out = str(tmp_path / "masks"), str(tmp_path / "evaluation")
+    options = ["--cohort", str(phantom_root), "--json"]
+    measured = CliRunner().invoke(app, ["evaluate", "--predictions", reader, "--out", out, *options])
+    assert json.loads(measured.stdout)["segmentation"]["test"]["pooled"]["dsc"]["value"] == 1
+    compared = CliRunner().invoke(app, ["compare", out, str(finished.path), "--metric", "dsc", "--json"])
+    entry = json.loads(compared.stdout)["tasks"]["segmentation"]["test"]["pooled"]["dsc"]
+    assert (entry["first"], entry["reading"]) == (1, "A better")
+    shown = CliRunner().invoke(app, ["compare", out, str(finished.path), "--metric", "dsc"])
+    assert "A better" in shown.stdout
+    for both in ([str(finished.path), "--predictions", reader], []):
+        refused = CliRunner().invoke(app, ["evaluate", *both, *options])
+        assert "one of them" in str(refused.exception)
 
 
 def test_an_unknown_split_and_a_folder_without_a_run_are_refused(finished: RunFolder, phantom_root: Path) -> None:
