@@ -121,7 +121,6 @@ def _single_joints(metric: str, arms: Sequence[Rows], thresholds: tuple[float, f
     which = rows.labels if metric == "sen" else ~rows.labels
     if len(np.unique(rows.units[which])) < np.count_nonzero(which):
         return None
-    first, second = (
-        (arm.probabilities[which] >= limit) == (metric == "sen") for arm, limit in zip(arms, thresholds, strict=True)
-    )
+    # In SEN those called eroded are right, in SPC those not called so: the test is the same either way.
+    first, second = (arm.probabilities[which] >= limit for arm, limit in zip(arms, thresholds, strict=True))
     return mcnemar(int(np.count_nonzero(first & ~second)), int(np.count_nonzero(second & ~first)))

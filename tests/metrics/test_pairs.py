@@ -65,9 +65,20 @@ def test_distances_take_only_bones_that_both_arms_found():
     one, other = rng.random((2, 8, 3)) * 5
     one[0, 2] = np.nan  # missed by the first: the second's hard bone must not count against it
     other[0, 2] = 100.0
+    other[1, 0] = np.nan
+    one[1, 0] = 50.0
     entry = segmentation_differences(masks(one, metric="hd95"), masks(other, metric="hd95"), ["hd95"])["hd95"]
-    assert entry["second"] == pytest.approx(np.mean([other[0, :2].mean(), *other[1:].mean(axis=1)]))
-    assert entry["unpaired"] == 1
+    for arm, values in (("first", one), ("second", other)):
+        wanted = np.mean([values[0, :2].mean(), values[1, 1:].mean(), *values[2:].mean(axis=1)])
+        assert entry[arm] == pytest.approx(wanted)
+    assert entry["unpaired"] == 2
+
+
+def test_missing_bones_are_the_sum_over_a_patients_radiographs():
+    one = np.tile([[1.0, 0, 1], [0, 1, 0]], (6, 1))
+    arms = [masks(values, per_patient=2, metric="missing") for values in (one, 0 * one)]
+    entry = segmentation_differences(*arms, ["missing"])["missing"]
+    assert (entry["first"], entry["second"], entry["value"]) == (3, 0, 3)
 
 
 def test_below_five_patients_with_a_value_in_both_arms_nothing_is_estimable():
@@ -126,6 +137,8 @@ def test_both_arms_are_drawn_alike():
 def test_joints_of_one_patient_add_no_certainty():
     one, other = scored(2, per_patient=1, prevalence=0.4)
     repeated = [{name: np.repeat(column, 5) for name, column in arm.items()} for arm in (one, other)]
+    for arm in repeated:
+        arm["name"] = np.arange(len(arm["name"])).astype(str)  # radiographs of their own
     single, tied = compare(one, other, "auroc"), compare(*repeated, "auroc")
     np.testing.assert_allclose(tied["auroc"]["ci"], single["auroc"]["ci"], atol=1e-12)
     assert tied["auroc"]["p"] == pytest.approx(single["auroc"]["p"], abs=0.01)  # zeros, but for rounding
@@ -161,6 +174,7 @@ def test_each_arm_calls_joints_by_its_own_threshold():
     found = compare(arm, arm, "sen", "spc", thresholds=(0.35, 0.5))
     assert (found["sen"]["first"], found["sen"]["second"]) == (1, 0)
     assert (found["spc"]["first"], found["spc"]["second"]) == (1, 1)
+    assert (found["sen"]["ci"], found["spc"]["ci"]) == ([1, 1], [0, 0])
 
 
 def test_swapped_arms_change_signs_only():
@@ -213,7 +227,6 @@ def test_without_a_difference_no_more_than_5_in_100_are_found(patients, per_pati
 
 
 def test_a_planted_difference_is_found():
-    hits = sum(
-        compare(*scored([9, study], gain=1.0), "auroc", resamples=300)["auroc"]["p"] <= 0.05 for study in range(40)
-    )
-    assert hits >= 36
+    entries = [compare(*scored([9, study], gain=1.0), "auroc", resamples=300)["auroc"] for study in range(40)]
+    assert sum(entry["p"] <= 0.05 for entry in entries) >= 36
+    assert sum(entry["ci"][0] > 0 for entry in entries) >= 36
