@@ -112,6 +112,18 @@ def test_holm_runs_over_all_metrics_asked_for_pooled_and_apart_over_the_centers(
     assert alone["p_holm"] == alone["p"]
 
 
+@pytest.mark.parametrize(("gain", "reading"), [(0.02, "no difference shown"), (0.03, "A better")])
+def test_a_difference_is_read_at_5_percent_after_holm(tmp_path: Path, gain: float, reading: str) -> None:
+    arms = (
+        write(tmp_path / "a", segmentation=segmentation(8, gain)),
+        write(tmp_path / "b", segmentation=segmentation(9)),
+    )
+    entry = api.compare(*arms).tasks["segmentation"]["test"]["pooled"]["dsc"]
+    assert entry["p"] < 0.05
+    assert (0.05 < entry["p_holm"] < 0.1) == (reading == "no difference shown")
+    assert entry["reading"] == reading
+
+
 def test_swapped_arms_change_signs_only(arms: tuple[Path, Path]) -> None:
     there, back = api.compare(*arms).tasks, api.compare(*arms[::-1]).tasks
     for task, splits in there.items():
@@ -161,9 +173,13 @@ def test_the_table_says_what_json_says(arms: tuple[Path, Path]) -> None:
     assert any("clustered by patient" in remark for remark in found.remarks)
 
 
-def test_each_arms_own_threshold_is_named_where_they_differ(arms: tuple[Path, Path], tmp_path: Path) -> None:
-    other = write(tmp_path / "c", knobs=KNOBS | {"threshold": 0.3}, erosion=erosion(1))
-    assert any("A 0.5, B 0.3" in remark for remark in api.compare(arms[0], other).remarks)
+def test_each_arm_is_judged_at_its_own_threshold_which_is_named(arms: tuple[Path, Path], tmp_path: Path) -> None:
+    table = erosion(1)
+    other = write(tmp_path / "c", knobs=KNOBS | {"threshold": 0.3}, erosion=table)
+    found = api.compare(arms[0], other)
+    assert any("A 0.5, B 0.3" in remark for remark in found.remarks)
+    called = table["probability"][table["grade"] > 0] >= 0.3
+    assert found.tasks["erosion"]["test"]["pooled"]["sen"]["second"] == pytest.approx(called.mean())
 
 
 def test_other_cohorts_of_the_same_rows_are_remarked_on(arms: tuple[Path, Path], tmp_path: Path) -> None:
@@ -182,6 +198,11 @@ def test_arms_of_other_radiographs_are_refused_with_how_many_differ(arms: tuple[
     assert f"{arms[0]} alone has 3 radiographs (3 radiographs, 1 whole patients: A00_L, B03_L, B03_R)" in str(
         raised.value
     )
+    table["name"][0] = "A00_X"
+    with pytest.raises(
+        PredictionError, match=r"1 radiographs, 0 whole patients: A00_L.*1 radiographs, 0 whole patients: A00_X"
+    ):
+        api.compare(arms[0], write(tmp_path / "renamed", segmentation=table))
     scores = erosion(1)
     fewer = write(tmp_path / "d", erosion=kept(scores, np.arange(52) > 1))
     with pytest.raises(PredictionError, match=r"alone has 2 joints \(1 radiographs, 1 whole patients"):
