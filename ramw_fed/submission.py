@@ -6,14 +6,14 @@ A folder of ``<stem>.npy`` (bones, H, W) as acquired and/or one ``scores.csv``; 
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
 
 from ramw_fed.data.cohort import Cohort, Description
-from ramw_fed.data.layout import IMAGE_FORMATS, known_joint
+from ramw_fed.data.layout import known_joint
 from ramw_fed.data.radiograph import Split, read_masks
 from ramw_fed.errors import CohortError, PredictionError
 from ramw_fed.tasks import SEGMENTATION
@@ -161,7 +161,7 @@ def _read_scores(
     scores: dict[Joint, Score] = {}
     for number, row in rows:
         place = f"line {number}"
-        name = _stem(row["radiograph"])
+        name = _radiograph(row["radiograph"], known)
         joint = known_joint(row["joint"], cohort.description.joints)
         if name not in in_split:
             what = "no scored joint in this split" if name in known else "no place in the cohort"
@@ -235,9 +235,10 @@ def _wanted(examples: ErosionExamples) -> Iterator[Joint]:
     return zip(map(str, examples.names), map(str, examples.joints), strict=True)
 
 
-def _stem(name: str) -> str:
-    pure = PurePath(name.strip())
-    return pure.stem if pure.suffix.lower() in IMAGE_FORMATS else pure.name
+def _radiograph(name: str, known: Collection[str]) -> str:
+    """Return the name of a radiograph, given as such or as its image file."""
+    own = PurePath(name.strip()).name
+    return own if own in known else PurePath(own).stem
 
 
 def _number(text: str) -> float:

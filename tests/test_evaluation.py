@@ -132,8 +132,12 @@ def test_a_runs_own_probabilities_give_its_metrics_and_predictions_to_the_byte(g
     run.write_predictions("erosion", table)
     with (run.path / "predictions" / "erosion.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
+    endings = [".png", ".dcm", ""]
     shuffled = [rows[index] for index in np.random.default_rng(0).permutation(len(rows))]
-    write_scores(tmp_path / "reader", [[f"{row['name']}.png", row["joint"], row["probability"]] for row in shuffled])
+    write_scores(
+        tmp_path / "reader",
+        [[row["name"] + endings[k % 3], row["joint"], row["probability"]] for k, row in enumerate(shuffled)],
+    )
     found = evaluate_submission(tmp_path / "reader", graded, CONFIG)
     wanted = EROSION.summarize(table, graded.description, CONFIG.erosion, 100, 0, centers=graded.centers)
     assert found.metrics == {"erosion": {"test": wanted}}
@@ -289,10 +293,19 @@ def test_a_folder_of_other_files_is_refused_with_what_it_holds(tmp_path: Path, r
     assert "is no folder" in refusal(tmp_path / "absent")
 
 
-def test_scores_for_nothing_are_no_evaluation(tmp_path: Path, phantom_cohort: Cohort) -> None:
-    write_scores(tmp_path, [])
-    with pytest.raises(PredictionError, match="predicts nothing"):
-        evaluate_submission(tmp_path, phantom_cohort, CONFIG, allow_missing=True)
+def test_scores_for_nothing_are_no_evaluation(
+    tmp_path: Path, phantom_cohort: Cohort, joints: list[tuple[str, str]]
+) -> None:
+    name, joint = joints[0]
+    kept = [
+        replace(one, scores={key: grade for key, grade in one.scores.items() if (one.name, key) != (name, joint)})
+        for one in phantom_cohort.radiographs
+    ]
+    cohort = replace(phantom_cohort, radiographs=tuple(kept))
+    for rows in ([], [[name, joint, 0.5]]):
+        write_scores(tmp_path, rows)
+        with pytest.raises(PredictionError, match="predicts nothing"):
+            evaluate_submission(tmp_path, cohort, CONFIG, allow_missing=True)
 
 
 def test_predictions_that_were_written_are_read_back(tmp_path: Path) -> None:
