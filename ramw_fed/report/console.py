@@ -27,15 +27,15 @@ def comparison(task: str, metric: str, arms: Mapping[str, Scopes]) -> Table:
     table.add_column("patients", justify="right")
     for name in arms:
         table.add_column(name, justify="right")
-    first = next(iter(arms.values()))
+    first, reasons = next(iter(arms.values())), list[str]()
     for center in sorted(first["centers"]):
         entries = [scopes["centers"].get(center, {}).get(metric) for scopes in arms.values()]
-        table.add_row(center, _patients(entries[0]), *map(estimate_text, entries))
+        table.add_row(center, _patients(entries[0]), *(estimate_text(entry, reasons) for entry in entries))
     table.add_section()
     for scope in ("macro", "pooled"):
         entries = [scopes[scope].get(metric) for scopes in arms.values()]
-        table.add_row(scope, _patients(entries[0]), *map(estimate_text, entries))
-    return table
+        table.add_row(scope, _patients(entries[0]), *(estimate_text(entry, reasons) for entry in entries))
+    return _with_reasons(table, reasons)
 
 
 def overview(task: str, split: str, scopes: Scopes) -> Table:
@@ -48,12 +48,12 @@ def overview(task: str, split: str, scopes: Scopes) -> Table:
     table.add_column("patients", justify="right")
     for metric in metrics:
         table.add_column(metric, justify="right")
+    reasons: list[str] = []
     rows = [(center, scopes["centers"][center]) for center in sorted(scopes["centers"])]
     for name, values in (*rows, ("macro", scopes["macro"]), ("pooled", scopes["pooled"])):
-        table.add_row(
-            name, _patients(values.get(metrics[0])), *(estimate_text(values.get(metric)) for metric in metrics)
-        )
-    return table
+        cells = [estimate_text(values.get(metric), reasons) for metric in metrics]
+        table.add_row(name, _patients(values.get(metrics[0])), *cells)
+    return _with_reasons(table, reasons)
 
 
 def differences(arms: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[str, Scopes]]) -> Table:
@@ -64,7 +64,7 @@ def differences(arms: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[s
         tasks: ``{task: {split: scopes}}`` whose entries hold ``first`` and ``second`` beside the difference.
     """
     named = ", ".join(f"{name} = {arm['folder']} ({arm['kind']})" for name, arm in zip("AB", arms, strict=True))
-    table = Table(title=f"A against B, paired by patient: {named}", title_justify="left", caption_justify="left")
+    table = Table(title=f"A against B, paired by patient: {named}", title_justify="left")
     for name in ("measure", "where"):
         table.add_column(name, no_wrap=True)
     for name in ("patients", "A", "B", "A - B (95 % interval)", "p", "p (Holm)", "effect r"):
@@ -77,25 +77,29 @@ def differences(arms: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[s
             for place, (where, scope) in enumerate(rows):
                 table.add_row("" if place else metric, where, *_difference_cells(scope[metric], reasons))
             table.add_section()
-    table.caption = "\n".join(f"({number}) {reason}" for number, reason in enumerate(reasons, start=1)) or None
-    return table
+    return _with_reasons(table, reasons)
 
 
 def _difference_cells(entry: Mapping[str, Any], reasons: list[str]) -> list[str]:
     """Return the cells from ``patients`` on; a reason is added to ``reasons`` and its number shown."""
     if entry["value"] is None:
-        if entry["reason"] not in reasons:
-            reasons.append(entry["reason"])
-        return [str(entry["n"]), *["-"] * 6, f"not estimable ({reasons.index(entry['reason']) + 1})"]
+        return [str(entry["n"]), *["-"] * 6, estimate_text(entry, reasons)]
     effect = entry.get("rank_biserial")
     return [
         str(entry["n"]),
         *(_short(entry[arm]) for arm in ("first", "second")),
-        estimate_text(entry),
+        estimate_text(entry, reasons),
         *(_chance(entry.get(name)) for name in ("p", "p_holm")),
         "-" if effect is None else _short(effect),
         entry.get("reading", "-"),
     ]
+
+
+def _with_reasons(table: Table, reasons: Sequence[str]) -> Table:
+    """Put the reasons below the table, each once: a column of them would be wider than a terminal."""
+    table.caption_justify = "left"
+    table.caption = "\n".join(f"({number}) {reason}" for number, reason in enumerate(reasons, start=1)) or None
+    return table
 
 
 def _chance(p: float | None) -> str:
@@ -104,20 +108,22 @@ def _chance(p: float | None) -> str:
     return "<.001" if p < 0.001 else _short(p)
 
 
-def estimate_text(entry: Mapping[str, Any] | None) -> str:
-    """Return value and interval, a dash for what was not measured, or why there is no value.
+def estimate_text(entry: Mapping[str, Any] | None, reasons: list[str]) -> str:
+    """Return value and interval, a dash for what was not measured, or the number of the reason why there is none.
 
-    >>> estimate_text({"value": 0.9123, "ci": [0.9, 0.925], "n": 30})
+    >>> estimate_text({"value": 0.9123, "ci": [0.9, 0.925], "n": 30}, [])
     '.912 (.900-.925)'
-    >>> estimate_text({"value": -0.01, "ci": [-0.02, 0.005], "n": 30})
+    >>> estimate_text({"value": -0.01, "ci": [-0.02, 0.005], "n": 30}, [])
     '-.010 (-.020 to .005)'
-    >>> estimate_text({"value": None, "ci": None, "n": 3, "reason": "one class only"})
-    'not estimable: one class only'
+    >>> estimate_text({"value": None, "ci": None, "n": 3, "reason": "one class only"}, ["no radiographs"])
+    'not estimable (2)'
     """
     if entry is None:
         return "-"
     if entry["value"] is None:
-        return f"not estimable: {entry['reason']}"
+        if entry["reason"] not in reasons:
+            reasons.append(entry["reason"])
+        return f"not estimable ({reasons.index(entry['reason']) + 1})"
     if entry["ci"] is None:
         return _short(entry["value"])
     low, high = map(_short, entry["ci"])
