@@ -2,10 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +11,36 @@ from rich.table import Table
 from torch import Tensor
 
 from ramw_fed.arms import Arm
-from ramw_fed.baselines import list_baselines, measure_baseline
+from ramw_fed.baselines import measure_baselines
 from ramw_fed.center import Center, initial_weights
 from ramw_fed.comparison import Comparison, compare_arms
 from ramw_fed.config import ErosionConfig, PhantomConfig, RunConfig, SegmentationConfig
-from ramw_fed.data import layout
 from ramw_fed.data import phantom as phantom_package
 from ramw_fed.data.cache import cache_folder
 from ramw_fed.data.checks import check_cohort
 from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.conversion import Conversion, import_folder
-from ramw_fed.data.description import read_description
 from ramw_fed.data.download import download_ramw600
 from ramw_fed.data.parting import part_by_center
-from ramw_fed.data.phantom.writer import PHANTOM
 from ramw_fed.data.phantom.writer import write_phantom as _write_phantom
 from ramw_fed.data.radiograph import SPLITS, Split
 from ramw_fed.data.reading import read_cohort
-from ramw_fed.errors import ConfigError, RamwFedError, RunError
+from ramw_fed.errors import ConfigError, RunError
 from ramw_fed.evaluation import Evaluation, evaluate_submission, refuse_taken
 from ramw_fed.federation.opening import simulated_centers
 from ramw_fed.federation.recorder import FolderRecorder
-from ramw_fed.learning.training import pick_device
 from ramw_fed.learning.weights_file import Card
 from ramw_fed.manifest import Meter
 from ramw_fed.methods import get_method
 from ramw_fed.plan import Cost
 from ramw_fed.plan import plan as _plan
 from ramw_fed.prediction import Predictions, predict
+from ramw_fed.preflight import refuse_what_cannot_start
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
 from ramw_fed.run_folder import RunFolder
-from ramw_fed.starting_weights import shapes, starting_weights
+from ramw_fed.starting_weights import shapes
 from ramw_fed.tasks import Task, get_task
 from ramw_fed.tasks.task import join_tables
 
@@ -86,7 +81,7 @@ def run(
     Raises:
         RamwFedError: A knob, a file, a center or the folder does not allow it; the message says what to do.
     """
-    _refuse_what_cannot_start(config, resume=resume)
+    refuse_what_cannot_start(config, resume=resume)
     config = replace(_placed(config, watch), out=str(out.resolve()))
     simulated_centers(config)  # refuses before a folder is made
     folder = RunFolder.create(out, config, overwrite=overwrite, resume=resume)
@@ -96,7 +91,7 @@ def run(
         if not (folder.path / "metrics.json").exists():
             _engine(config.engine)(config, FolderRecorder(folder, config, watch))
         if config.baselines and not (folder.path / "baselines.json").exists():
-            folder.write_json("baselines.json", _baselines(config, watch))
+            folder.write_json("baselines.json", measure_baselines(config, watch))
         if not (folder.path / "overlays").exists():
             draw_cases(folder, config, watch)
     manifest = folder.read_json("manifest.json")
@@ -107,7 +102,7 @@ def run(
 
 def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:
     """Return what a run would cost, from a few measured steps."""
-    _refuse_what_cannot_start(config)
+    refuse_what_cannot_start(config)
     return _plan(_placed(config, watch))
 
 
@@ -240,39 +235,6 @@ def overview_tables(metrics: Mapping[str, Mapping[str, Any]], split: str) -> lis
     return [overview(task, split, scopes[split]) for task, scopes in metrics.items()]
 
 
-def _refuse_what_cannot_start(config: RunConfig, *, resume: bool = False) -> None:
-    """Resolve method, tasks, device and networks: what no center could begin shall fail here, before anything is made.
-
-    Raises:
-        RamwFedError: One of them is not to be had, or weights to start from are not.
-    """
-    get_method(config.method)
-    tasks = [get_task(name) for name in config.tasks]
-    strange = sorted(set(config.others) - {task.name for task in tasks})
-    if strange:
-        names = ", ".join(task.name for task in tasks)
-        raise ConfigError(f"[{strange[0]}] is the table of no task of this run; its tasks are {names}")
-    pick_device(config.device)
-    # A run that goes on has its weights already; those that it began with may be gone.
-    config = replace(config, start_from="") if resume else config
-    description = _description(config)
-    for task in tasks:
-        try:
-            starting_weights(task, description, config)
-        except RamwFedError:
-            raise
-        except Exception as error:  # a user's own network may raise anything
-            raise ConfigError(f"the network of {task.name} cannot be built: {type(error).__name__}: {error}") from error
-
-
-def _description(config: RunConfig) -> Description:
-    """Return what the cohort's images show, without reading the cohort."""
-    if not config.cohort:
-        return PHANTOM
-    path = Path(config.cohort) / layout.DESCRIPTION
-    return read_description(path) if path.exists() else layout.RAMW600
-
-
 def _placed(config: RunConfig, watch: Watch) -> RunConfig:
     """Return the configuration with the absolute path of a cohort that exists."""
     if config.cohort:
@@ -290,19 +252,6 @@ def _engine(name: str) -> Any:
     from ramw_fed.federation.inline import run_inline
 
     return run_inline
-
-
-def _baselines(config: RunConfig, watch: Watch) -> dict[str, dict[str, Any]]:
-    wanted = list_baselines(config)
-    found: dict[str, dict[str, Any]] = {}
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["ramw_fed.baselines"])
-    with ProcessPoolExecutor(min(config.workers, len(wanted)), mp_context=context) as pool:
-        results = pool.map(measure_baseline, wanted, [config] * len(wanted))
-        for done, (baseline, scopes) in enumerate(zip(wanted, results, strict=True), start=1):
-            watch("baselines", done, len(wanted))
-            found.setdefault(baseline.title, {})[baseline.task] = {"test": scopes}
-    return found
 
 
 def _split(name: str) -> Split:

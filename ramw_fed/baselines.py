@@ -4,7 +4,9 @@ All see the training split only, and are measured on the test split after the ru
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +21,7 @@ from ramw_fed.data.reading import read_run_cohort
 from ramw_fed.data.resizing import unfit
 from ramw_fed.learning.weights_file import in_precision
 from ramw_fed.methods import FEDAVG, Weights
+from ramw_fed.progress import Watch
 from ramw_fed.starting_weights import starting_weights
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.erosion import ErosionExamples
@@ -71,6 +74,20 @@ def largest_center(cohort: Cohort, task: Task) -> str:
     }
     best = max(patients.values(), default=0)
     return next((center for center in sorted(patients) if patients[center] == best), "") if best else ""
+
+
+def measure_baselines(config: RunConfig, watch: Watch) -> dict[str, dict[str, Any]]:
+    """Return what ``baselines.json`` holds, ``{title: {task: {"test": scopes}}}``; processes share the work."""
+    wanted = list_baselines(config)
+    found: dict[str, dict[str, Any]] = {}
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["ramw_fed.baselines"])
+    with ProcessPoolExecutor(min(config.workers, len(wanted)), mp_context=context) as pool:
+        results = pool.map(measure_baseline, wanted, [config] * len(wanted))
+        for done, (baseline, scopes) in enumerate(zip(wanted, results, strict=True), start=1):
+            watch("baselines", done, len(wanted))
+            found.setdefault(baseline.title, {})[baseline.task] = {"test": scopes}
+    return found
 
 
 def measure_baseline(baseline: Baseline, config: RunConfig) -> dict[str, Any]:
