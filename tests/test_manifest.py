@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from ramw_fed.manifest import Meter, git_commit, versions
 
 # Holds 400 MB and works for half a second of processor time.
@@ -35,3 +37,16 @@ def test_the_commit_is_the_one_that_git_says_is_checked_out_and_none_outside_a_c
     said = subprocess.run(head, capture_output=True, text=True)
     found = git_commit()
     assert (found and found.removesuffix("-dirty")) == (said.stdout.strip() if said.returncode == 0 else None)
+
+
+def test_a_package_that_lies_untracked_in_another_checkout_has_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for arguments in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
+    (tmp_path / "manifest.py").write_text("")
+    monkeypatch.setattr("ramw_fed.manifest.__file__", str(tmp_path / "manifest.py"))
+    assert git_commit() is None
+    subprocess.run(["git", "-C", str(tmp_path), "add", "manifest.py"], check=True)
+    assert git_commit() is not None
