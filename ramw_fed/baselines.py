@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ramw_fed.center import Center
 from ramw_fed.config import RunConfig, SegmentationConfig
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.data.reading import read_run_cohort
+from ramw_fed.data.reading import read_run_cohort, run_centers
 from ramw_fed.data.resizing import unfit
 from ramw_fed.learning.weights_file import in_precision
 from ramw_fed.methods import FEDAVG, Weights
@@ -61,9 +61,8 @@ def list_baselines(config: RunConfig) -> list[Baseline]:
 def read_centers(config: RunConfig) -> Cohort:
     """Return the run's cohort with the centers that take part."""
     cohort = read_run_cohort(config)
-    if not config.centers:
-        return cohort
-    return cohort.keep(one for one in cohort.radiographs if one.center in config.centers)
+    centers = run_centers(config, cohort)
+    return cohort.keep(one for one in cohort.radiographs if one.center in centers)
 
 
 def largest_center(cohort: Cohort, task: Task) -> str:

@@ -4,6 +4,7 @@ One knob, one spelling: ``proximal-mu`` in TOML, in ``--set`` and in Flower's ru
 A knob of training stands in the table of a task (``[erosion]``, ``erosion.learning-rate``), or on top for all tasks.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -135,6 +136,11 @@ class RunConfig(Knobs):
     split: str = knob(
         "official", "split of the cohort's files, or one grouped by patient", choices=("official", "grouped")
     )
+    fold: str | None = knob(
+        "",
+        "part of the patients that is tested, as 2/5: the second of five; empty: one split by shares",
+        under=("split", "grouped"),
+    )
     quarantine: float = knob(
         0.0, "largest share of radiographs that may be left out for faults in their own files", least=0, most=0.5
     )
@@ -142,6 +148,12 @@ class RunConfig(Knobs):
     seed: int = knob(0, "decides initial weights, order of images and augmentation", least=0)
     resamples: int = knob(2000, "bootstrap resamples behind an interval", least=100, most=100_000)
     start_from: str = knob("", "weights to start from: a run folder, a .safetensors file, or empty for seeded ones")
+    pool: bool = knob(
+        False, "train on all centers' radiographs as one center would: no federation, simulation only", travels=False
+    )
+    open_test: bool = knob(
+        True, "measure the chosen weights on the test split; a study does so itself", decides=False, travels=False
+    )
     max_norm_ratio: float = knob(
         100.0, "an update longer than this many times the centers' median is refused", least=1, most=1e9
     )
@@ -175,8 +187,15 @@ class RunConfig(Knobs):
         super().__post_init__()
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise ConfigError(f"tasks is {','.join(self.tasks)!r}; one or more different names are wanted")
+        if self.fold:
+            read_fold(self.fold)
         if self.segmentation.image_size % 32:
             raise ConfigError(f"segmentation.image-size is {self.segmentation.image_size}; a multiple of 32 is wanted")
+
+    @property
+    def tested_fold(self) -> tuple[int, int] | None:
+        """Which part of how many is tested, counted from 1; None where the split is not in folds."""
+        return read_fold(self.fold) if self.fold else None
 
     def training(self, task: str) -> TrainingConfig:
         """Return the knobs of ``task``."""
@@ -199,6 +218,19 @@ class RunConfig(Knobs):
     def flat(self) -> dict[str, Value]:
         """Return all knobs flat, as Flower's run-config holds them: ``segmentation.learning-rate``."""
         return flatten(self.tree())
+
+
+def read_fold(text: str) -> tuple[int, int]:
+    """Return (part, parts) of a fold spelled ``2/5``.
+
+    Raises:
+        ConfigError: It is none: at least three parts are needed, to train, to choose and to test.
+    """
+    found = re.fullmatch(r"(\d{1,3})/(\d{1,3})", text)
+    part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not (1 <= part <= parts and parts >= 3):
+        raise ConfigError(f"fold is {text!r}; a part of at least three is wanted, such as 2/5")
+    return part, parts
 
 
 _NOT_DECIDING = frozenset(name for name, known in RunConfig.names().items() if not known.metadata["decides"])

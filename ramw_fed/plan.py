@@ -10,7 +10,7 @@ from rich.table import Table
 from ramw_fed.center import initial_weights
 from ramw_fed.config import RunConfig
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.data.reading import read_run_cohort
+from ramw_fed.data.reading import read_run_cohort, run_centers
 from ramw_fed.errors import FederationError
 from ramw_fed.learning.training import pick_device, train_round
 from ramw_fed.tasks import get_task
@@ -62,7 +62,7 @@ class Cost:
 def plan(config: RunConfig) -> Cost:
     """Measure a few steps of each task on ``config.cohort`` and multiply."""
     cohort = read_run_cohort(config)
-    centers = config.centers or cohort.centers
+    centers = run_centers(config, cohort)
     workers = min(config.workers, len(centers) * len(config.tasks))
     return Cost(tuple(_cost(name, cohort, centers, config, workers) for name in config.tasks), workers)
 

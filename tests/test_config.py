@@ -118,3 +118,12 @@ def test_a_missing_and_a_broken_file_are_told_apart(tmp_path) -> None:
     (tmp_path / "broken.toml").write_text("a = = 1")
     with pytest.raises(ConfigError, match="no valid TOML"):
         read_toml(tmp_path / "broken.toml")
+
+
+@pytest.mark.parametrize("fold", ["0/5", "6/5", "1/2", "2", "a/5", "1/5/5"])
+def test_a_fold_is_a_part_of_at_least_three(fold: str) -> None:
+    with pytest.raises(ConfigError, match="fold"):
+        RunConfig(split="grouped", fold=fold)
+    assert RunConfig(split="grouped", fold="2/5").tested_fold == (2, 5)
+    with pytest.raises(ConfigError, match="does nothing under split"):
+        RunConfig(fold="2/5")

@@ -1,12 +1,15 @@
 """A cohort: radiographs, and what they are radiographs of."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ramw_fed.data.radiograph import Radiograph
 from ramw_fed.errors import CohortError
+
+POOLED = "pooled"
+"""The one center that all are where their radiographs are pooled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,23 @@ class Cohort:
     def at(self, center: str) -> "Cohort":
         """Return the part that belongs to ``center``."""
         return self.keep(radiograph for radiograph in self.radiographs if radiograph.center == center)
+
+    def pooled(self, centers: Sequence[str] = ()) -> "Cohort":
+        """Return the radiographs of these centers, or of all, as those of one center called ``pooled``.
+
+        Patients of two centers may bear one name: here each bears the center's before its own.
+
+        Raises:
+            CohortError: A center has no radiograph.
+        """
+        unknown = sorted(set(centers) - set(self.centers))
+        if unknown:
+            raise CohortError(f"centers names {', '.join(unknown)}; the cohort has {', '.join(self.centers)}")
+        return self.keep(
+            replace(one, center=POOLED, patient=f"{one.center}/{one.patient}")
+            for one in self.radiographs
+            if not centers or one.center in centers
+        )
 
     def keep(self, radiographs: Iterable[Radiograph]) -> "Cohort":
         """Return a cohort of these radiographs under the same description and hash."""

@@ -25,6 +25,7 @@ def read_cohort(
     quarantine: float = 0.0,
     allow_leakage: bool = False,
     seed: int = 0,
+    tested: tuple[int, int] | None = None,
 ) -> Cohort:
     """Read a cohort; images and masks stay in their files.
 
@@ -36,6 +37,7 @@ def read_cohort(
             they are named in ``left_out``. At 0 any fault stops the reader.
         allow_leakage: Take an official split that puts one patient on both sides.
         seed: Of the grouped split.
+        tested: Part of the patients that a grouped split tests; as in :func:`split_by_patient`.
 
     Returns:
         The cohort, with all labels that the files hold.
@@ -52,14 +54,25 @@ def read_cohort(
     left_out |= {name: f.code for f in found.collector.findings() if f.code in _LEAVES_OUT for name in f.places}
     kept = [radiograph for radiograph in found.radiographs if radiograph.name not in left_out]
     if split == "grouped":
-        kept = list(split_by_patient(kept, seed=seed, same_fold=_duplicates(found, kept)))
+        kept = list(split_by_patient(kept, seed=seed, same_fold=_duplicates(found, kept), tested=tested))
     return Cohort(description=found.description, radiographs=tuple(kept), sha256=found.sha256, left_out=left_out)
 
 
 def read_run_cohort(config: RunConfig, root: str = "") -> Cohort:
     """Read the cohort of a run, or a center's own at ``root``, as the run's knobs say."""
-    path = Path(root or config.cohort)
-    return read_cohort(path, split=config.split, quarantine=config.quarantine, allow_leakage=config.allow_leakage)
+    cohort = read_cohort(
+        Path(root or config.cohort),
+        split=config.split,
+        quarantine=config.quarantine,
+        allow_leakage=config.allow_leakage,
+        tested=config.tested_fold,
+    )
+    return cohort.pooled(config.centers) if config.pool else cohort
+
+
+def run_centers(config: RunConfig, cohort: Cohort) -> tuple[str, ...]:
+    """Return the centers of ``cohort``, as :func:`read_run_cohort` gave it, that take part in a run."""
+    return cohort.centers if config.pool or not config.centers else config.centers
 
 
 def scan(root: Path) -> Scan:

@@ -40,15 +40,22 @@ def deal(num_patients: int, shares: Sequence[float], rng: np.random.Generator) -
     Returns:
         One split a patient; the totals are ``portions(num_patients, shares, least=1)``.
     """
-    left = dict(zip(SPLITS, portions(num_patients, shares, least=1), strict=True))
-    phase = dict(zip(SPLITS, rng.uniform(0, 0.5, len(SPLITS)), strict=True))
-    pace = {split: count / max(num_patients, 1) for split, count in left.items()}
-    total = dict(left)
-    dealt: list[Split] = []
+    return [SPLITS[part] for part in _deal_parts(num_patients, shares, rng)]
+
+
+def _deal_parts(num_patients: int, shares: Sequence[float], rng: np.random.Generator) -> list[int]:
+    """Return the number of a share for each patient; see :func:`deal`."""
+    total = portions(num_patients, shares, least=1)
+    left = list(total)
+    phase = rng.uniform(0, 0.5, len(shares))
+    dealt: list[int] = []
     for turn in range(1, num_patients + 1):
-        open_splits = [split for split in SPLITS if left[split]]
-        lag = {split: pace[split] * turn + phase[split] - (total[split] - left[split]) for split in open_splits}
-        chosen = max(open_splits, key=lambda split: lag[split])
+        lag = {
+            part: total[part] / num_patients * turn + phase[part] - (total[part] - left[part])
+            for part in range(len(shares))
+            if left[part]
+        }
+        chosen = max(lag, key=lambda part: lag[part])
         left[chosen] -= 1
         dealt.append(chosen)
     return dealt
@@ -60,6 +67,7 @@ def split_by_patient(
     shares: Sequence[float] = SHARES,
     seed: int = 0,
     same_fold: Iterable[tuple[str, str]] = (),
+    tested: tuple[int, int] | None = None,
 ) -> tuple[Radiograph, ...]:
     """Give all radiographs of a patient one split for both tasks, stratified by center, labels and erosions.
 
@@ -68,6 +76,8 @@ def split_by_patient(
         shares: Of patients in train, val and test.
         seed: Together with the patients' keys it decides; nothing else does, so that the order does not.
         same_fold: Pairs of patients who must come together, as owners of one image under two names do.
+        tested: In place of ``shares``: which part of how many equal ones is the test split, counted from 1. The next
+            part is for validation and all others are for training, so that over all parts each patient is tested once.
     """
     radiographs = tuple(radiographs)
     folds = _folds(radiographs, same_fold)
@@ -81,8 +91,14 @@ def split_by_patient(
     for center, its_folds in sorted(by_center.items()):
         rng = np.random.default_rng([seed, *_digest(f"{seed}/{center}")])
         ordered = sorted(its_folds, key=lambda fold: (_stratum(members[fold]), _digest(f"{seed}/{fold}")))
-        split_of.update(zip(ordered, deal(len(ordered), shares, rng), strict=True))
+        dealt = _rotate(len(ordered), *tested, rng) if tested else deal(len(ordered), shares, rng)
+        split_of.update(zip(ordered, dealt, strict=True))
     return tuple(_assign(radiograph, split_of[folds[radiograph.patient]]) for radiograph in radiographs)
+
+
+def _rotate(num_patients: int, part: int, parts: int, rng: np.random.Generator) -> list[Split]:
+    roles: dict[int, Split] = {part - 1: "test", part % parts: "val"}
+    return [roles.get(dealt, "train") for dealt in _deal_parts(num_patients, [1 / parts] * parts, rng)]
 
 
 def _assign(radiograph: Radiograph, split: Split) -> Radiograph:

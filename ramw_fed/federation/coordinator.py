@@ -27,7 +27,7 @@ class Outcome:
         roll: Who took part.
         state: Last and best weights of each task.
         chosen: Task to the weights that were measured: the best ones, in the precision in which they are kept.
-        measured: Task to what the centers measured of the best weights on the test split.
+        measured: Task to what the centers measured of the best weights on the test split; empty where it stayed closed.
         seconds: Wall time of the exchanges: ``train`` and ``evaluate``.
     """
 
@@ -85,12 +85,21 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
             "learned and the test split stays closed; rounds.jsonl names each refused update"
         )
     chosen = {name: in_precision(task.best, config.precision) for name, task in sorted(state.tasks.items())}
-    recorder.open_test({name: hash_weights(weights) for name, weights in chosen.items()})
-    measured = strategy.measure(grid, chosen, "test")
-    _refuse_missing(measured)
+    measured: Mapping[str, Measured] = {}
+    if config.open_test:
+        measured = _measure(strategy, grid, chosen, recorder)
     evaluate = strategy.seconds.get("validate", 0.0) + strategy.seconds.get("measure", 0.0)
     seconds = {"train": strategy.seconds.get("train", 0.0), "evaluate": evaluate}
     recorder.finish(Outcome(roll=roll, state=state, chosen=chosen, measured=measured, seconds=seconds))
+
+
+def _measure(
+    strategy: RamwStrategy, grid: Grid, chosen: Mapping[str, Weights], recorder: Recorder
+) -> Mapping[str, Measured]:
+    recorder.open_test({name: hash_weights(weights) for name, weights in chosen.items()})
+    measured = strategy.measure(grid, chosen, "test")
+    _refuse_missing(measured)
+    return measured
 
 
 def _refuse_missing(measured: Mapping[str, Measured]) -> None:

@@ -99,6 +99,8 @@ def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
         ConfigError: The node says neither.
         CohortError: The data cannot be read, or hold nothing of this center.
     """
+    if CENTER_FILE in node_config and config.pool:
+        raise ConfigError("pool puts all centers' radiographs into one folder: it is for simulation on one machine")
     if CENTER_FILE in node_config:
         own = CenterFile.open(Path(str(node_config[CENTER_FILE])))
         own.refuse_other_code(config)
@@ -122,6 +124,8 @@ def simulated_centers(config: RunConfig) -> tuple[str, ...]:
     if not Path(config.cohort).is_absolute():
         raise ConfigError(f"cohort is {config.cohort!r}; engines run elsewhere, so an absolute path is wanted")
     known = _read(config.cohort, _key(config)).centers
+    if config.pool:
+        return known
     unknown = sorted(set(config.centers) - set(known))
     if unknown:
         raise ConfigError(f"centers names {', '.join(unknown)}; the cohort has {', '.join(known)}")

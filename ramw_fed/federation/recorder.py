@@ -65,8 +65,9 @@ class FolderRecorder:
     def finish(self, outcome: Outcome) -> None:
         """Write models, predictions, metrics and manifest."""
         self.outcome = outcome
+        for name, weights in outcome.chosen.items():
+            self.folder.save_model(weights, self._card(name, outcome))
         for name, measured in outcome.measured.items():
-            self.folder.save_model(outcome.chosen[name], self._card(name, outcome))
             if measured.tables:
                 self.folder.write_predictions(name, join(measured.tables))
         self.folder.write_json("manifest.json", self._manifest(outcome))

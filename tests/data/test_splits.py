@@ -75,3 +75,14 @@ def test_patients_who_share_an_image_come_together() -> None:
 def test_the_seed_decides() -> None:
     images = [radiograph(n) for n in range(40)]
     assert split_by_patient(images, seed=1) != split_by_patient(images, seed=2)
+
+
+def test_over_all_folds_each_patient_is_tested_once_and_validates_once(phantom_cohort: Cohort) -> None:
+    roles: dict[str, list[str | None]] = {}
+    for part in (1, 2, 3, 4):
+        for image in split_by_patient(phantom_cohort.radiographs, tested=(part, 4)):
+            roles.setdefault(image.patient, []).append(image.mask_split)
+    by_patient = {patient: [role for role in found if role] for patient, found in roles.items()}
+    for found in filter(None, by_patient.values()):
+        images = len(found) // 4
+        assert Counter(found) == {"test": images, "val": images, "train": 2 * images}

@@ -99,3 +99,21 @@ def test_two_workers_give_every_file_of_one(config: RunConfig, outcome: Outcome,
     assert [packed(shared.state.tasks[name].weights) for name in TASKS] == [
         packed(outcome.state.tasks[name].weights) for name in TASKS
     ]
+
+
+def test_pooled_centers_train_as_one_center_would_and_a_closed_test_split_stays_closed(
+    phantom_root: Path, phantom_cohort: Cohort, tmp_path: Path
+) -> None:
+    config = replace(
+        configured(("fedavg", "batch"), phantom_root, tmp_path), tasks=("erosion",), pool=True, open_test=False
+    )
+    outcome = run(config)
+    central = Center("pooled", phantom_cohort.pooled(), config, get_method("fedavg"))
+    task = get_task("erosion")
+    start = initial_weights(task, phantom_cohort.description, config)
+    wanted = federate([central], get_method("fedavg"), task, start, 2)
+    assert safetensors.torch.save(outcome.state.tasks["erosion"].weights) == safetensors.torch.save(wanted)
+    assert list(RunFolder(tmp_path).rounds()[0]["centers"]) == ["pooled"]
+    assert not outcome.measured
+    assert not (tmp_path / "test-opened.json").exists()
+    assert (tmp_path / "models" / "erosion.safetensors").exists()
