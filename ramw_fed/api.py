@@ -41,6 +41,8 @@ from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.starting_weights import shapes
+from ramw_fed.studies.config import Study
+from ramw_fed.studies.study import run_study
 from ramw_fed.tasks import Task, get_task
 from ramw_fed.tasks.task import join_tables
 
@@ -104,6 +106,24 @@ def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:
     """Return what a run would cost, from a few measured steps."""
     refuse_what_cannot_start(config)
     return _plan(_placed(config, watch))
+
+
+def study(config: Study, *, out: Path, watch: Watch = nobody) -> dict[str, Any]:
+    """Make a cross-site study, or go on with the one in ``out``, and leave everything there.
+
+    Args:
+        config: As :meth:`Study.read` gives it.
+        out: Folder of the study.
+        watch: Told how far each phase is.
+
+    Returns:
+        What ``analysis.json`` holds.
+
+    Raises:
+        RamwFedError: A knob, a file, a run or the folder does not allow it; the message says what to do.
+    """
+    make = partial(phantom_folder, workers=config.base.workers, watch=watch)
+    return run_study(config, out, make, watch)
 
 
 def evaluate(
@@ -304,6 +324,7 @@ __all__: Sequence[str] = [
     "plan",
     "predict",
     "run",
+    "study",
     "tables",
     "write_phantom",
 ]

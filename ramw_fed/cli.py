@@ -74,6 +74,25 @@ def run(
 
 
 @app.command()
+def study(
+    config: Annotated[Path, typer.Argument(help="TOML file with a [study] table, such as simulations/study.toml.")],
+    cohort: Annotated[Path | None, typer.Option(help="Folder of a cohort; by default the file's phantom.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; by default runs/ and the file's name.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that train and measure at the same time.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Study how the centers differ: many runs, one table, its statistics. Run it again after a kill: it goes on."""
+    from ramw_fed import api
+    from ramw_fed.studies.config import Study
+
+    given = {"cohort": str(cohort.resolve()) if cohort else None, "workers": workers}
+    tree = read_toml(config) | {name: value for name, value in given.items() if value is not None}
+    with _progress() as watch:
+        found = api.study(Study.of(config.stem, tree), out=out or Path("runs") / config.stem, watch=watch)
+    _print(found, [], as_json)
+
+
+@app.command()
 def evaluate(
     cohort: Annotated[Path, typer.Option(help="Folder of the cohort to measure on.")],
     run_folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Folder of a finished run.")] = None,

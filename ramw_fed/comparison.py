@@ -171,10 +171,16 @@ def _adjust(found: Mapping[str, Mapping[str, Scopes]]) -> None:
     for family in (pooled, single):
         for (metric, entry), p in zip(family, holm([entry.get("p") for _, entry in family]), strict=True):
             if p is not None:
-                entry |= {"p_holm": p, "reading": _reading(metric, entry["value"], p)}
+                entry |= {"p_holm": p, "reading": reading(metric, entry["value"], p)}
 
 
-def _reading(metric: str, value: float, p: float) -> str:
+def better(metric: str) -> int:
+    """Return 1 where more of a metric is better, else -1."""
+    return -1 if metric in _LESS_IS_BETTER else 1
+
+
+def reading(metric: str, value: float, p: float) -> str:
+    """Return in words what a difference A less B with this adjusted p-value shows."""
     if p > 0.05 or not value:
         return "no difference shown"
     if metric in _NEITHER_IS_BETTER:

@@ -13,6 +13,9 @@ from typing import Any, ClassVar
 from ramw_fed.errors import ConfigError
 from ramw_fed.knobs import Knobs, Value, flatten, knob
 
+POOLED = "pooled"
+"""The one center that all are where their radiographs are pooled."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomConfig(Knobs):
@@ -191,6 +194,11 @@ class RunConfig(Knobs):
             read_fold(self.fold)
         if self.segmentation.image_size % 32:
             raise ConfigError(f"segmentation.image-size is {self.segmentation.image_size}; a multiple of 32 is wanted")
+
+    @property
+    def taking_part(self) -> tuple[str, ...]:
+        """Names of the centers that take part; empty for all of the cohort. Pooled radiographs are one center's."""
+        return (POOLED,) if self.pool else self.centers
 
     @property
     def tested_fold(self) -> tuple[int, int] | None:

@@ -7,7 +7,8 @@ RamwFedError            E-RAMW       caught by the command line: one sentence, e
 ├── UpdateError         E-UPDATE     an update that the coordinator does not accept
 ├── FederationError     E-FEDERATION too few centers, an engine that cannot start, a lost connection
 ├── RunError            E-RUN        a run folder: not resumable, test split already opened
-└── PredictionError     E-PREDICTION predictions to be measured or compared: missing, faulty, of other radiographs
+├── PredictionError     E-PREDICTION predictions to be measured or compared: missing, faulty, of other radiographs
+└── StudyError          E-STUDY      a study: held-out data touched, a folder of another study, a table altered
 ```
 
 What is not in the tree the command line calls E-SYSTEM where the operating system refused a file, else E-FAULT: that is
@@ -58,3 +59,9 @@ class PredictionError(RamwFedError, ValueError):
     """Predictions cannot be measured, or two sets of them not be compared."""
 
     code = "E-PREDICTION"
+
+
+class StudyError(RamwFedError, RuntimeError):
+    """A study's rules or files do not allow what was asked."""
+
+    code = "E-STUDY"

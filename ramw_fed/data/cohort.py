@@ -5,11 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ramw_fed.config import POOLED
 from ramw_fed.data.radiograph import Radiograph
 from ramw_fed.errors import CohortError
-
-POOLED = "pooled"
-"""The one center that all are where their radiographs are pooled."""
 
 
 @dataclass(frozen=True, kw_only=True)

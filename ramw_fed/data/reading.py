@@ -72,7 +72,7 @@ def read_run_cohort(config: RunConfig, root: str = "") -> Cohort:
 
 def run_centers(config: RunConfig, cohort: Cohort) -> tuple[str, ...]:
     """Return the centers of ``cohort``, as :func:`read_run_cohort` gave it, that take part in a run."""
-    return cohort.centers if config.pool or not config.centers else config.centers
+    return config.taking_part or cohort.centers
 
 
 def scan(root: Path) -> Scan:

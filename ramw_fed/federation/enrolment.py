@@ -63,7 +63,7 @@ def call_roll(grid: Grid, config: RunConfig, tasks: Sequence[str]) -> Roll:
         arrived = sorted(set(grid.get_node_ids()) - asked)
         asked |= set(arrived)
         registered |= _enrol(grid, config, run, arrived)
-        if arrived and not config.centers and any(not one.centers for one in registered.values()):
+        if arrived and not config.taking_part and any(not one.centers for one in registered.values()):
             raise FederationError(
                 "centers that stand for themselves came, but the run does not say for whom to wait; "
                 'set centers to their names, as in centers = "BTXRD,DHA"'
@@ -93,7 +93,7 @@ def _enrol(grid: Grid, config: RunConfig, run: str, nodes: Sequence[int]) -> dic
     )
     registered = {info.node_id: info.name for info in grid.get_nodes()}
     # A node that is registered under none of the names that the run waits for cannot stop it.
-    awaited = set(config.centers) or set(registered.values())
+    awaited = set(config.taking_part) or set(registered.values())
     strangers = {f"node {node}" for node, name in registered.items() if name and name not in awaited}
     told = [f"{each.center}: {each.code}, {each.reason}" for each in sifted.rejections if each.center not in strangers]
     if told:
@@ -114,7 +114,7 @@ def _refuse_other_names(answers: Iterable[tuple[int, Registration]], registered:
 
 
 def _missing(config: RunConfig, registered: Mapping[int, Registration]) -> list[str]:
-    wanted = set(config.centers) or {name for one in registered.values() for name in one.centers}
+    wanted = set(config.taking_part) or {name for one in registered.values() for name in one.centers}
     return sorted(wanted - {one.center for one in registered.values()})
 
 
@@ -127,7 +127,7 @@ def _roll(run: str, config: RunConfig, tasks: Sequence[str], registered: Mapping
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise FederationError(f"{', '.join(twice)} enrolled from two nodes; stop one of them")
-    strangers = sorted(set(names) - set(config.centers)) if config.centers else []
+    strangers = sorted(set(names) - set(config.taking_part)) if config.taking_part else []
     by_name = {one.center: (node, one) for node, one in registered.items() if one.center not in strangers}
     registrations = {name: by_name[name][1] for name in sorted(by_name)}
     _refuse_other_versions(registrations)

@@ -124,12 +124,10 @@ def simulated_centers(config: RunConfig) -> tuple[str, ...]:
     if not Path(config.cohort).is_absolute():
         raise ConfigError(f"cohort is {config.cohort!r}; engines run elsewhere, so an absolute path is wanted")
     known = _read(config.cohort, _key(config)).centers
-    if config.pool:
-        return known
-    unknown = sorted(set(config.centers) - set(known))
+    unknown = sorted(set(config.taking_part) - set(known))
     if unknown:
         raise ConfigError(f"centers names {', '.join(unknown)}; the cohort has {', '.join(known)}")
-    return tuple(sorted(config.centers)) or known
+    return tuple(sorted(config.taking_part)) or known
 
 
 @lru_cache(maxsize=2)

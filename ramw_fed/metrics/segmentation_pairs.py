@@ -45,11 +45,12 @@ def _difference(one: Table, other: Table, metric: str) -> dict[str, Any]:
         unpaired = int(np.count_nonzero(known[0] != known[1]))
         pair = [np.where(known[0] & known[1], values, np.nan) for values in pair]
     first, second = (patient_values(centers, patients, values, metric) for values in pair)
-    entry = _entry(first, second, len(group_by_patient(centers, patients)[0]))
+    entry = paired_entry(first, second, len(group_by_patient(centers, patients)[0]))
     return entry | ({"unpaired": unpaired} if unpaired else {})
 
 
-def _entry(first: Values, second: Values, num_patients: int) -> dict[str, Any]:
+def paired_entry(first: Values, second: Values, num_patients: int) -> dict[str, Any]:
+    """Return the entry of two arms' values ``(patients,)``, NaN where not defined; see :mod:`ramw_fed.comparison`."""
     both = ~(np.isnan(first) | np.isnan(second))
     count = int(np.count_nonzero(both))
     if count < FEWEST_PATIENTS:

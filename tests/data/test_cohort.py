@@ -1,6 +1,7 @@
 import pytest
 
-from ramw_fed.data.cohort import POOLED, Cohort
+from ramw_fed.config import POOLED
+from ramw_fed.data.cohort import Cohort
 from ramw_fed.errors import CohortError
 
 

@@ -105,7 +105,11 @@ def test_pooled_centers_train_as_one_center_would_and_a_closed_test_split_stays_
     phantom_root: Path, phantom_cohort: Cohort, tmp_path: Path
 ) -> None:
     config = replace(
-        configured(("fedavg", "batch"), phantom_root, tmp_path), tasks=("erosion",), pool=True, open_test=False
+        configured(("fedavg", "batch"), phantom_root, tmp_path),
+        tasks=("erosion",),
+        centers=phantom_cohort.centers,
+        pool=True,
+        open_test=False,
     )
     outcome = run(config)
     central = Center("pooled", phantom_cohort.pooled(), config, get_method("fedavg"))

@@ -1,0 +1,1 @@
+"""Cross-site studies: one question, one file; many runs, one tidy table, one analysis."""
