@@ -25,7 +25,7 @@ from ramw_fed.config_sources import read_toml
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.radiograph import SPLITS
 from ramw_fed.data.reading import read_cohort
-from ramw_fed.errors import StudyError
+from ramw_fed.errors import CohortError, StudyError
 from ramw_fed.manifest import git_commit, versions
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.run_folder import make_folder, write_atomically
@@ -70,8 +70,8 @@ class Work:
     def cohort(self, fold: str = "", dose: str = "") -> Cohort:
         """Return the cohort of a dose, dealt into the splits of a fold, with the study's centers only."""
         if (fold, dose) not in self._cohorts:
-            config = replace(
-                Training(arm="local", task=self.study.base.tasks[0], seed=0, fold=fold, centers=()).config(self.study)
+            config = Training(arm="local", task=self.study.base.tasks[0], seed=0, fold=fold, centers=()).config(
+                self.study
             )
             found = read_cohort(
                 self.roots[dose],
@@ -81,6 +81,9 @@ class Work:
                 tested=config.tested_fold,
             )
             wanted = self.study.base.centers or found.centers
+            unknown = sorted(set(wanted) - set(found.centers))
+            if unknown:
+                raise CohortError(f"centers names {', '.join(unknown)}; the cohort has {', '.join(found.centers)}")
             self._cohorts[fold, dose] = found.keep(one for one in found.radiographs if one.center in wanted)
         return self._cohorts[fold, dose]
 
