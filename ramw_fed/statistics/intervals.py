@@ -94,9 +94,9 @@ class Replicates:
     redrawn: int
     freedom: int
 
-    def interval(self) -> Interval:
-        """Return the 95 % interval."""
-        tail = _tail(self.freedom)
+    def interval(self, level: float = LEVEL) -> Interval:
+        """Return the interval at this level."""
+        tail = _tail(self.freedom, level)
         low, high = np.quantile(self.values, [tail, 1 - tail])
         return Interval(low=float(low), high=float(high), redrawn=self.redrawn)
 
@@ -106,9 +106,18 @@ class Replicates:
         One less the level of the widest such interval that leaves 0 out, so that test and interval say the same
         (Efron and Tibshirani 1993, 15.4); with one resample at 0 added, so that it is never 0.
         """
-        count = len(self.values)
-        beyond = min(int(np.count_nonzero(self.values <= 0)), int(np.count_nonzero(self.values >= 0)))
-        return min(1.0, 2 * float(t.cdf(norm.ppf(min((beyond + 1) / (count + 1), 0.5)), self.freedom)))
+        return min(1.0, 2 * min(self.p_above(0.0), self.p_below(0.0)))
+
+    def p_above(self, bound: float) -> float:
+        """One-sided p-value of "the value lies above ``bound``"; small where it does."""
+        return self._share(int(np.count_nonzero(self.values <= bound)))
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p-value of "the value lies below ``bound``"; small where it does."""
+        return self._share(int(np.count_nonzero(self.values >= bound)))
+
+    def _share(self, beyond: int) -> float:
+        return float(t.cdf(norm.ppf((beyond + 1) / (len(self.values) + 1)), self.freedom))
 
 
 def bootstrap_intervals(
@@ -195,13 +204,13 @@ def _defined(replicates: Values, resamples: int, freedom: int) -> Replicates | N
 
 
 @cache
-def _tail(freedom: int) -> float:
-    return float(norm.cdf(-_reach(freedom)))
+def _tail(freedom: int, level: float = LEVEL) -> float:
+    return float(norm.cdf(-_reach(freedom, level)))
 
 
 @cache
-def _reach(freedom: int) -> float:
-    return float(t.ppf((1 + LEVEL) / 2, freedom))
+def _reach(freedom: int, level: float = LEVEL) -> float:
+    return float(t.ppf((1 + level) / 2, freedom))
 
 
 def _generator(seed: int, block: int, center: str) -> np.random.Generator:

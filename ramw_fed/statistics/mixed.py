@@ -28,7 +28,7 @@ from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 from ramw_fed.statistics.intervals import FEWEST_PATIENTS, LEVEL, Interval, Patient, degrees_of_freedom
 
 Values = NDArray[np.float64]
-Names = NDArray[np.str_]
+Names = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ def _contrast(arms: tuple[str, str], tables: tuple[Values, Values], patients: Se
     """Compare an arm with the reference by the rows (patients) and columns (seeds) in which both have a value."""
     paired = ~np.isnan(tables[0] - tables[1])
     rows, columns = paired.any(axis=1), paired.any(axis=0)
-    names = [patients[row] for row in np.flatnonzero(rows)]
+    names = [patients[row] for row in np.flatnonzero(rows).tolist()]
     first, second = (np.where(paired, table, np.nan)[rows][:, columns] for table in tables)
     reason = _why_not(first, second, names)
     mixed = fixed = MixedFit(reason=reason)
