@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from ramw_fed.metrics.rows import Rows, Values, ratio
 from ramw_fed.statistics.intervals import weighted_sums
@@ -12,8 +13,8 @@ from ramw_fed.statistics.intervals import weighted_sums
 def ranking_statistic(rows: Rows) -> Callable[[Values], dict[str, Values]]:
     """Prepare AUROC and AUPRC for many sets of patient weights.
 
-    Only the distinct probabilities of eroded joints (levels) matter, so that each resample costs three sums over
-    patients for each level:
+    Only the distinct probabilities of eroded joints (levels) matter. A patient's joints fall on few of them, so sums
+    over patients are sparse, and sums below a level run on from level to level:
 
     * AUROC = sum of w(positives at level) x (w(negatives below) + w(negatives at level) / 2) / (w+ w-), the
       Mann-Whitney form (Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747).
@@ -25,31 +26,34 @@ def ranking_statistic(rows: Rows) -> Callable[[Values], dict[str, Values]]:
     """
     positive = rows.labels
     levels, level = np.unique(rows.probabilities[positive], return_inverse=True)
-    at_level = _table(rows, positive, level, len(levels))
+    at_level = _counts(rows, positive, level, len(levels))
     negatives = rows.probabilities[~positive]
-    upto = _table(rows, ~positive, np.searchsorted(levels, negatives, side="left"), len(levels)).cumsum(axis=1)
-    below = _table(rows, ~positive, np.searchsorted(levels, negatives, side="right"), len(levels)).cumsum(axis=1)
+    left, right = (np.searchsorted(levels, negatives, side=side) for side in ("left", "right"))
+    is_tied = bool((left != right).any())
+    upto, below = (_counts(rows, ~positive, column, len(levels)) for column in (left, right))
     totals = rows.sums(positive, ~positive)
 
     def statistic(weights: Values) -> dict[str, Values]:
         sum_positive, sum_negative = weighted_sums(weights, totals).T
-        gain = weighted_sums(weights, at_level)
-        under = weighted_sums(weights, below)
-        wins = weighted_sums(weights, (upto + below) / 2)
-        found = gain[:, ::-1].cumsum(axis=1)[:, ::-1]
-        called = found + sum_negative[:, None] - under
+        by_patient = np.ascontiguousarray(weights.T)
+        gain = at_level @ by_patient
+        under = (below @ by_patient).cumsum(axis=0)
+        wins = (under + (upto @ by_patient).cumsum(axis=0)) / 2 if is_tied else under
+        found = gain[::-1].cumsum(axis=0)[::-1]
+        called = found + sum_negative - under
         precision = np.divide(found, called, out=np.zeros_like(found), where=found > 0)
-        auprc = ratio((gain * precision).sum(axis=1), sum_positive)
+        auprc = ratio((gain * precision).sum(axis=0), sum_positive)
         return {
-            "auroc": ratio((gain * wins).sum(axis=1), sum_positive * sum_negative),
+            "auroc": ratio((gain * wins).sum(axis=0), sum_positive * sum_negative),
             "auprc": np.where(sum_negative > 0, auprc, np.nan),
         }
 
     return statistic
 
 
-def _table(rows: Rows, which: NDArray[np.bool_], column: NDArray[np.intp], num_columns: int) -> Values:
-    """Count each patient's joints by column; joints beyond the last column are left out."""
-    table = np.zeros((rows.num_units, num_columns + 1))
-    np.add.at(table, (rows.units[which], column), 1)
-    return table[:, :num_columns]
+def _counts(rows: Rows, which: NDArray[np.bool_], level: NDArray[np.intp], num_levels: int) -> csr_array:
+    """Count each patient's joints by level, ``(num_levels, U)``; joints beyond the last level are left out."""
+    units = rows.units[which]
+    inside = level < num_levels
+    entries = (np.ones(int(inside.sum())), (level[inside], units[inside]))
+    return csr_array(entries, shape=(num_levels, rows.num_units))
