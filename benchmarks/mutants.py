@@ -147,6 +147,41 @@ MUTANTS = (
         "draws * 1.0",
         ("tests/statistics",),
     ),
+    Mutant(
+        "margin on the wrong side",
+        "ramw_fed/statistics/equivalence.py",
+        "if low > -margin:",
+        "if low > margin:",
+        ("tests/statistics/test_equivalence.py",),
+    ),
+    Mutant(
+        "seeds have no degrees of freedom",
+        "ramw_fed/statistics/mixed.py",
+        'seeds = found.components["seed"] / count',
+        "seeds = 0.0",
+        ("tests/statistics/test_mixed.py",),
+    ),
+    Mutant(
+        "harm without a margin",
+        "ramw_fed/statistics/fairness.py",
+        "part.value < -margin",
+        "part.value < margin",
+        ("tests/statistics/test_fairness.py",),
+    ),
+    Mutant(
+        "worst center's limit not simultaneous",
+        "ramw_fed/statistics/fairness.py",
+        "tail = 1 - (1 - _TAIL) ** (1 / len(rows))",
+        "tail = _TAIL",
+        ("tests/statistics/test_fairness.py",),
+    ),
+    Mutant(
+        "power without Holm",
+        "ramw_fed/statistics/power.py",
+        "return self.alpha / self.contrasts",
+        "return self.alpha",
+        ("tests/statistics/test_power.py",),
+    ),
 )
 
 

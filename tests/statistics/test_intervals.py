@@ -161,37 +161,6 @@ def test_interval_of_one_center_is_its_own():
     assert (found.low, found.high, found.redrawn) == (pytest.approx(0.7), pytest.approx(0.85), 3)
 
 
-# --- coverage ------------------------------------------------------------------------------------------------------
-
-
-def simulated(rng, shape):
-    """Patients of six centers that differ in mean and spread; skewed to the left, as Dice is."""
-    level, spread = np.linspace(0.80, 0.92, 6)[:, None], np.linspace(0.02, 0.06, 6)[:, None]
-    return level + spread * (1 - rng.gamma(4, 1 / 4, size=(6, shape)))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("per_center", [10, 30])
-def test_intervals_cover_the_truth_in_95_of_100_studies(per_center, capsys):
-    studies, expected = 500, np.linspace(0.80, 0.92, 6)
-    patients = [(center, f"{number:03d}") for center in "ABCDEF" for number in range(per_center)]
-    hits = {"pooled": 0, "macro": 0, "one center": 0}
-    for study in range(studies):
-        values = simulated(np.random.default_rng([11, study]), per_center)
-        pooled = interval_of(values.ravel(), patients, seed=study)
-        centers = [
-            interval_of(values[k], patients[k * per_center : (k + 1) * per_center], seed=study) for k in range(6)
-        ]
-        macro = interval_of_mean([(values[k].mean(), centers[k], per_center) for k in range(6)])
-        hits["pooled"] += pooled.low <= expected.mean() <= pooled.high
-        hits["macro"] += macro.low <= expected.mean() <= macro.high
-        hits["one center"] += sum(ci.low <= truth <= ci.high for ci, truth in zip(centers, expected, strict=True)) / 6
-    with capsys.disabled():
-        print(f"\ncoverage, {per_center} patients a center:", {name: n / studies for name, n in hits.items()})
-    for name, count in hits.items():
-        assert 0.92 <= count / studies <= 0.98, name
-
-
 def test_centers_of_one_patient_each_are_drawn_together_and_do_not_feign_certainty() -> None:
     patients = [(center, "p") for center in "abcdef"] + [("big", name) for name in "uvwx"]
     weights = patient_weights(patients, seed=3, resamples=500)
