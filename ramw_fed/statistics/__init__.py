@@ -1,1 +1,1 @@
-"""Intervals and comparisons."""
+"""Intervals, comparisons, mixed models, equivalence, fairness and power: pure functions of arrays."""

@@ -8,7 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from ramw_fed.errors import RamwFedError
 from ramw_fed.metrics.classification import CLASSIFICATION_METRICS, classification_metrics, classification_statistic
 from ramw_fed.metrics.estimate import NotEstimable
+from ramw_fed.metrics.ranking import ranking_statistic
 from ramw_fed.metrics.rows import Rows
+from ramw_fed.statistics.intervals import patient_weights
 
 
 def joints(seed, *, count=300, prevalence=0.2, step=None):
@@ -180,6 +182,20 @@ def test_kappa_of_grades_that_are_all_equal_is_not_estimable():
 def test_every_metric_is_listed_whatever_the_data():
     for case in (joints(8)[:2], ([], []), ([0.5], [1])):
         assert tuple(classification_metrics(*case)) == CLASSIFICATION_METRICS
+
+
+@pytest.mark.parametrize("step", [None, 0.1])
+def test_with_one_joint_a_patient_the_bootstrap_is_the_ordinary_one_with_the_same_draws(step):
+    """Each resample by scikit-learn, of joints repeated as often as they were drawn; with and without equal scores."""
+    probabilities, labels, *_ = joints(4, count=80, step=step)
+    probabilities = np.clip(probabilities, 0, 1)
+    rows = Rows(probabilities=probabilities, labels=labels > 0, units=np.arange(80), num_units=80)
+    weights = patient_weights([("A", f"{number:02d}") for number in range(80)], seed=1, resamples=50)
+    drawn = [np.repeat(np.arange(80), np.rint(weight * 79 / 80).astype(int)) for weight in weights]
+    found = ranking_statistic(rows)(weights)
+    for name, theirs in (("auroc", sk.roc_auc_score), ("auprc", sk.average_precision_score)):
+        ordinary = [theirs(labels[joint], probabilities[joint]) for joint in drawn]
+        np.testing.assert_allclose(found[name], ordinary, atol=1e-12)
 
 
 def test_a_patient_of_weight_two_counts_as_two_patients():
