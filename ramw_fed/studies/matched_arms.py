@@ -14,7 +14,10 @@ from ramw_fed.comparison import better, reading
 from ramw_fed.metrics.classification import CLASSIFICATION_METRICS, NEEDS_POSITIVES
 from ramw_fed.metrics.segmentation_pairs import paired_entry
 from ramw_fed.statistics.comparison import holm
-from ramw_fed.studies.scores import Entry, Model, Results, within_centers
+from ramw_fed.statistics.equivalence import equivalence_of_means, equivalence_of_replicates
+from ramw_fed.statistics.fairness import CenterValue, fairness
+from ramw_fed.statistics.mixed import mixed_contrasts
+from ramw_fed.studies.scores import Entry, Model, Results, Scores, less, within_centers
 from ramw_fed.studies.training import CENTRAL, LOCAL, Cell, Ground, alone, federated, pooled
 
 DESIGN = "matched-arms"
@@ -45,8 +48,11 @@ def analyse(results: Results, task: str, metric: str, study: Mapping[str, Any]) 
     margin = study["margins"].get(metric)
     return {
         "arms": arms,
-        "contrasts": [_contrast(results, metric, models, pair) for pair in pairs],
-        "fairness": {arm: _fairness(scopes, arms.get(LOCAL), metric, margin) for arm, scopes in arms.items()},
+        "contrasts": [_contrast(results, metric, models, pair, margin) for pair in pairs],
+        "fairness": {
+            arm: _fairness(results, metric, found, models.get(LOCAL, []), margin or 0.0)
+            for arm, found in models.items()
+        },
     }
 
 
@@ -72,43 +78,76 @@ def _scopes(results: Results, metric: str, arm: str, models: Sequence[Model]) ->
 
 
 def _contrast(
-    results: Results, metric: str, models: Mapping[str, Sequence[Model]], pair: tuple[str, str]
+    results: Results,
+    metric: str,
+    models: Mapping[str, Sequence[Model]],
+    pair: tuple[str, str],
+    margin: float | None,
 ) -> dict[str, Any]:
     """Compare two arms over the centers that both were tested at."""
     first, second = (models[arm] for arm in pair)
     shared = {model.test_center for model in first} & {model.test_center for model in second}
     own = [[model for model in arm if model.test_center in shared] for arm in (first, second)]
-    return {"arms": list(pair), "centers": sorted(shared), **_difference(results, metric, own, LOCAL in pair)}
+    return {"arms": list(pair), "centers": sorted(shared), **_difference(results, metric, own, LOCAL in pair, margin)}
 
 
-def _difference(results: Results, metric: str, arms: Sequence[Sequence[Model]], is_by_center: bool) -> Entry:
+def _difference(
+    results: Results, metric: str, arms: Sequence[Sequence[Model]], is_by_center: bool, margin: float | None
+) -> Entry:
     if metric in CLASSIFICATION_METRICS and is_by_center:
         one, other = (within_centers(results.by_center(metric, models)) for models in arms)
-        return {"scope": "within centers", **results.difference(one, other)}
-    one, other = (results.scores(metric, models) for models in arms)
-    if one.values is None or other.values is None:
-        return {"scope": "pooled", **results.difference(one, other)}
-    return {"scope": "pooled", **paired_entry(one.values, other.values, len(one.patients))}
+        scope = "within centers"
+    else:
+        one, other = (results.scores(metric, models) for models in arms)
+        scope = "pooled"
+    if one.values is not None and other.values is not None:
+        return {"scope": scope, **_of_patients(metric, one, other, margin)}
+    entry = {"scope": scope, **results.difference(one, other)}
+    drawn = results.replicates(less(one, other)) if margin and entry["value"] is not None else None
+    if drawn is not None and margin:
+        judged = equivalence_of_replicates(drawn, margin=margin, larger_is_better=better(metric) > 0)
+        entry["equivalence"] = judged.as_dict()
+    return entry
 
 
-def _fairness(scopes: Mapping[str, Any], local: Mapping[str, Any] | None, metric: str, margin: float | None) -> Entry:
-    """Worst center, distance to the best, spread, and centers that a model of their own would have served better."""
-    known = {center: entry["value"] for center, entry in scopes["centers"].items() if entry["value"] is not None}
-    if not known:
-        return {"reason": "no center has a value"}
-    sign = better(metric)
-    worst = min(known, key=lambda center: (sign * known[center], center))
-    found: Entry = {
-        "worst_center": worst,
-        "worst": known[worst],
-        "gap": max(known.values()) - min(known.values()),
-        "sd": float(np.std(list(known.values()), ddof=1)) if len(known) > 1 else None,
-        "left_out": len(scopes["centers"]) - len(known),
-        "margin": margin or 0.0,
+def _of_patients(metric: str, one: Scores, other: Scores, margin: float | None) -> Entry:
+    """Signed ranks over patients; beside them mixed models, and the margin held against the mean difference."""
+    assert one.values is not None
+    assert other.values is not None
+    entry = paired_entry(one.values, other.values, len(one.patients))
+    if entry["value"] is None:
+        return entry
+    differences = one.values - other.values
+    known = ~np.isnan(differences)
+    centers = [center for (center, _), there in zip(one.patients, known, strict=True) if there]
+    if margin:
+        judged = equivalence_of_means(differences[known], centers, margin=margin, larger_is_better=better(metric) > 0)
+        entry |= {"equivalence": judged.as_dict()} if judged else {}
+    return entry | _models(one, other)
+
+
+def _models(one: Scores, other: Scores) -> Entry:
+    """Return the difference by a mixed model with centers drawn at random, and with centers fixed."""
+    if one.each is None or other.each is None or len(one.each) != len(other.each):
+        return {}
+    rows = [
+        (center, patient, seed, arm, value)
+        for arm, scores in (("first", one), ("second", other))
+        for seed, values in enumerate(scores.each if scores.each is not None else ())
+        for (center, patient), value in zip(scores.patients, values.tolist(), strict=True)
+    ]
+    centers, patients, seeds, arms, values = zip(*rows, strict=True)
+    (found,) = mixed_contrasts(centers, patients, seeds, arms, values, reference="second")
+    return {"mixed": found.mixed.as_dict(), "fixed": found.fixed.as_dict()}
+
+
+def _fairness(results: Results, metric: str, models: Sequence[Model], local: Sequence[Model], margin: float) -> Entry:
+    """Return who fares worst, and whom a model of their own would have served better."""
+    own, alone_ = results.by_center(metric, models), results.by_center(metric, local)
+    centers = {name: CenterValue.of(results.entry(scores)) for name, scores in own.items()}
+    lost = {
+        name: CenterValue.of(results.entry_of_difference(less(own[name], alone_[name])))
+        for name in sorted(set(own) & set(alone_))
     }
-    if local is not None:
-        own = {center: entry["value"] for center, entry in local["centers"].items() if entry["value"] is not None}
-        both = sorted(set(own) & set(known))
-        harmed = [center for center in both if sign * (known[center] - own[center]) < -(margin or 0.0)]
-        found |= {"harmed": harmed, "compared": both}
-    return found
+    found = fairness(centers, lost, margin=margin, larger_is_better=better(metric) > 0)
+    return found.as_dict() if found else {"reason": "no center has a value"}

@@ -26,6 +26,7 @@ from ramw_fed.metrics.scopes import group_by_patient, macro_entry
 from ramw_fed.statistics.intervals import (
     FEWEST_PATIENTS,
     Patient,
+    Replicates,
     Statistic,
     bootstrap,
     bootstrap_intervals,
@@ -64,6 +65,7 @@ class Scores:
             eroded and another joint (AUROC), eroded joints (AUPRC), joints (all others).
         contributes: ``(P,)`` who has a part in it; too few patients for an interval: nobody.
         values: ``(P,)`` one a patient, where the measure is a mean of such; else None.
+        each: ``(replicates, P)`` likewise, of every training; None of joints, means and differences.
         reason: Why there may be no value, or no interval.
         holders: Of joints: patients with an eroded one, and with one that is not; else empty.
     """
@@ -76,6 +78,7 @@ class Scores:
     values: Values | None
     reason: str
     holders: Sequence[int] = ()
+    each: Values | None = None
 
     def value(self) -> float:
         """Return the measure over all patients; NaN where it is not defined."""
@@ -147,14 +150,18 @@ class Results:
         if np.isnan(value):
             return {"value": None, "ci": None, "n": count, "reason": scores.reason or "not defined for these patients"}
         entry: Entry = {"value": value, "ci": None, "n": count}
-        (drawn,) = bootstrap(
-            scores.statistic, scores.patients, scores.contributes[:, None], seed=self.seed, resamples=self.resamples
-        )
+        drawn = self.replicates(scores)
         if drawn is not None:
             least, most = range_of(scores.metric)
             interval = drawn.interval().within(least - most, most - least)
             entry |= {"ci": [interval.low, interval.high], "p": drawn.p_value(), "test": BOOTSTRAP}
         return entry
+
+    def replicates(self, scores: Scores) -> Replicates | None:
+        """Return the measure in each resample of patients; None where too few contribute."""
+        contributes = scores.contributes[:, None]
+        (drawn,) = bootstrap(scores.statistic, scores.patients, contributes, seed=self.seed, resamples=self.resamples)
+        return drawn
 
     def by_center(self, metric: str, models: Sequence[Model]) -> dict[str, Scores]:
         """Return the measure at each test center."""
@@ -281,7 +288,8 @@ def _mean(values: Sequence[Values]) -> Values:
 def _of_patients(metric: str, replicates: Sequence[Mapping[str, NDArray[Any]]]) -> Scores:
     head = replicates[0]
     patients = list(zip(head["test_center"].tolist(), head["patient"].tolist(), strict=True))
-    values = np.mean([each["value"] for each in replicates], axis=0)  # NaN where one of the models has no value
+    each = np.array([one["value"] for one in replicates], np.float64)
+    values = np.mean(each, axis=0)  # NaN where one of the models has no value
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)[:, None]
 
@@ -296,6 +304,7 @@ def _of_patients(metric: str, replicates: Sequence[Mapping[str, NDArray[Any]]]) 
         contributes=known,
         values=values,
         reason="" if known.any() else "no patient has a value in every training",
+        each=each,
     )
 
 

@@ -60,9 +60,18 @@ def test_fairness_names_the_worst_center_and_whom_federating_harmed() -> None:
     assert fair["worst_center"] == "A"
     assert fair["worst"] == pytest.approx(0.635)
     assert fair["gap"] == pytest.approx(0.02)
-    assert (fair["harmed"], fair["compared"]) == (["B"], ["A", "B"])
+    assert (fair["harmed"], fair["surely_harmed"], fair["compared"]) == (["B"], ["B"], 2)
     wide = design(arms(), margins={"dsc": 0.09})["fairness"]["fedprox"]
     assert wide["harmed"] == []
+
+
+def test_a_margin_is_held_against_the_mean_difference_and_mixed_models_stand_beside() -> None:
+    local, central = design(arms())["contrasts"]
+    assert central["equivalence"]["verdict"] == "equivalent"
+    assert central["equivalence"]["margin"] == 0.05
+    assert local["mixed"]["value"] == pytest.approx(0.01)
+    assert local["fixed"]["value"] == pytest.approx(0.01)
+    assert "equivalence" not in design(arms(), margins={})["contrasts"][0]
 
 
 def test_scores_of_centers_alone_are_not_pooled() -> None:
