@@ -44,7 +44,7 @@ HEADLINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"segmentation": ("dsc", "nsd", "hd95"), "erosion": ("auroc", "auprc", "sen", "spc")}
 )
 _LESS_IS_BETTER = frozenset({"voe", "msd", "hd95", "ravd", "missing", "false", "brier", "ece", "mae"})
-_NEITHER_IS_BETTER = frozenset({"slope", "intercept"})
+_NEITHER_IS_BETTER = frozenset({"slope", "intercept", "both_empty"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,6 +124,20 @@ def test_a_difference_is_read_at_5_percent_after_holm(tmp_path: Path, gain: floa
     assert entry["reading"] == reading
 
 
+@pytest.mark.parametrize(("metric", "reading"), [("both_empty", "A larger"), ("missing", "B better")])
+def test_more_bones_that_neither_mask_has_are_neither_better_nor_worse(
+    tmp_path: Path, metric: str, reading: str
+) -> None:
+    table = segmentation(0)
+    arms = [
+        write(tmp_path / name, segmentation=table | {metric: np.full_like(table["dsc"], count)})
+        for name, count in (("a", 1.0), ("b", 0.0))
+    ]
+    entry = api.compare(arms[0], arms[1], metrics=[metric]).tasks["segmentation"]["test"]["pooled"][metric]
+    # two radiographs a patient, three bones each
+    assert (entry["value"], entry["reading"]) == (6, reading)
+
+
 def test_swapped_arms_change_signs_only(arms: tuple[Path, Path]) -> None:
     there, back = api.compare(*arms).tasks, api.compare(*arms[::-1]).tasks
     for task, splits in there.items():

@@ -8,7 +8,7 @@ Conventions where an outline is missing (tested as a table beside MONAI's in ``t
 | empty | not empty | 0 (a false bone) | 1 | not defined |
 | not empty | empty | 0 (a missing bone) | 1 | 1 |
 
-Not defined is NaN here; a mean leaves it out and counts it.
+Not defined is NaN here; a mean leaves it out, and ``both_empty`` counts it.
 """
 
 from collections.abc import Sequence
@@ -55,6 +55,11 @@ class Areas:
     def false(self) -> Values:
         """1 for each bone that the prediction has and the truth lacks, else 0."""
         values: Values = ((self.truth == 0) & (self.predicted > 0)).astype(np.float64)
+        return values
+
+    def both_empty(self) -> Values:
+        """1 for each bone that neither has, else 0."""
+        values: Values = ((self.truth == 0) & (self.predicted == 0)).astype(np.float64)
         return values
 
 

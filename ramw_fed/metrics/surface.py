@@ -11,7 +11,7 @@ cross, as in ``monai.metrics``; what lies outside the image counts as empty. Whe
 | empty | not empty | 0 (a false bone) | not defined | not defined |
 | not empty | empty | 0 (a missing bone) | not defined | not defined |
 
-Not defined is NaN here; a mean leaves it out and counts it.
+Not defined is NaN here; a mean leaves it out, and ``both_empty`` counts it.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from ramw_fed.metrics.overlap import Masks, Values, areas, check_masks
 
 SURFACE_METRICS = ("nsd", "msd", "hd95")
 SEGMENTATION_METRICS = ("dsc", "nsd", "voe", "msd", "hd95", "ravd")
-SEGMENTATION_COUNTS = ("missing", "false")
+SEGMENTATION_COUNTS = ("missing", "false", "both_empty")
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
@@ -118,20 +118,21 @@ def segmentation_metrics(
         both_empty: ``dsc`` and ``nsd`` of a bone that neither has: NaN (not defined) or 1.0.
 
     Returns:
-        ``dsc nsd voe msd hd95 ravd`` and the counts ``missing`` and ``false`` (0 or 1), each ``(C,)``.
+        ``dsc nsd voe msd hd95 ravd`` and the counts ``missing``, ``false`` and ``both_empty`` (0 or 1), each ``(C,)``.
     """
     area = areas(predicted, truth)
     surface = surface_metrics(predicted, truth, tolerance_px=tolerance_px, spacing_mm=spacing_mm)
-    neither = (area.predicted == 0) & (area.truth == 0)
+    neither = area.both_empty()
     values: Mapping[str, Values] = {
-        "dsc": np.where(neither, both_empty, area.dice()),
-        "nsd": np.where(neither, both_empty, surface["nsd"]),
+        "dsc": np.where(neither > 0, both_empty, area.dice()),
+        "nsd": np.where(neither > 0, both_empty, surface["nsd"]),
         "voe": area.voe(),
         "msd": surface["msd"],
         "hd95": surface["hd95"],
         "ravd": area.ravd(),
         "missing": area.missing(),
         "false": area.false(),
+        "both_empty": neither,
     }
     return {name: values[name] for name in (*SEGMENTATION_METRICS, *SEGMENTATION_COUNTS)}
 

@@ -12,10 +12,10 @@ nan = float("nan")
 BONES, PAIRS = ("Lunate", "Scaphoid"), ("Lunate+Scaphoid",)
 
 
-def values(dsc, *, missing=(0, 0), **others):
+def values(dsc, *, missing=(0, 0), both_empty=(0, 0), **others):
     """One radiograph's values of two bones; what is not named equals its Dice."""
     rest = {key: np.array(others.get(key, dsc), float) for key in SEGMENTATION_METRICS}
-    return rest | {"missing": np.array(missing, float), "false": np.zeros(2)}
+    return rest | {"missing": np.array(missing, float), "false": np.zeros(2), "both_empty": np.array(both_empty, float)}
 
 
 def first(metrics):
@@ -35,7 +35,7 @@ def table(*rows):
 
 
 HAND_WORKED = (
-    ("A", "1", "1_L", values((0.8, nan), hd95=(nan, nan))),
+    ("A", "1", "1_L", values((0.8, nan), hd95=(nan, nan), both_empty=(0, 1))),
     ("A", "1", "1_R", values((0.6, 0.4), missing=(0, 1))),
     ("A", "2", "2_L", values((0.9, 0.7), missing=(1, 1))),
     ("B", "1", "1_L", values((0.2, 0.4))),
@@ -78,6 +78,15 @@ def test_missing_bones_are_counted_and_not_averaged():
     assert whole["pooled"]["missing"]["value"] == 3
     assert whole["macro"]["missing"]["value"] == 1.5
     assert whole["pooled"]["false"]["value"] == 0
+
+
+def test_bones_that_neither_has_are_left_out_of_the_mean_and_counted():
+    whole = segmentation_tree(table(*HAND_WORKED), centers="AB", seed=0, resamples=50)
+    # one radiograph of A's patient 1 has no scaphoid in either mask
+    assert whole["centers"]["A"]["both_empty"] == {"value": 1, "ci": None, "n": 2}
+    assert whole["centers"]["A"]["by"]["bone"]["Scaphoid"]["both_empty"]["value"] == 1
+    assert whole["centers"]["A"]["by"]["bone"]["Lunate"]["both_empty"]["value"] == 0
+    assert (whole["pooled"]["both_empty"]["value"], whole["macro"]["both_empty"]["value"]) == (1, 0.5)
 
 
 def test_every_center_and_metric_is_listed_with_the_reason_where_there_is_no_value():

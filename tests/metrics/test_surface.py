@@ -90,6 +90,7 @@ def test_an_empty_outline_follows_the_table_and_monai_is_known(in_truth, in_pred
         np.testing.assert_array_equal(theirs[name], [there], err_msg=f"MONAI {name}")
     assert ours["missing"] == (in_truth and not in_prediction)
     assert ours["false"] == (in_prediction and not in_truth)
+    assert ours["both_empty"] == (not in_prediction and not in_truth)
 
 
 def test_a_bone_that_neither_has_may_count_as_right():
