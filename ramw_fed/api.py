@@ -8,30 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from torch import Tensor
 
 from ramw_fed.arms import Arm
 from ramw_fed.baselines import measure_baselines
-from ramw_fed.center import Center, initial_weights
 from ramw_fed.comparison import Comparison, compare_arms
 from ramw_fed.config import ErosionConfig, PhantomConfig, RunConfig, SegmentationConfig
 from ramw_fed.data import phantom as phantom_package
 from ramw_fed.data.cache import cache_folder
 from ramw_fed.data.checks import check_cohort
-from ramw_fed.data.cohort import Cohort, Description
+from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.conversion import Conversion, import_folder
 from ramw_fed.data.download import download_ramw600
 from ramw_fed.data.parting import part_by_center
 from ramw_fed.data.phantom.writer import write_phantom as _write_phantom
 from ramw_fed.data.radiograph import SPLITS, Split
-from ramw_fed.data.reading import read_cohort
+from ramw_fed.data.reading import read_cohort, read_run_cohort
 from ramw_fed.errors import ConfigError, RunError
-from ramw_fed.evaluation import Evaluation, evaluate_submission, refuse_taken
+from ramw_fed.evaluation import Evaluation, evaluate_run, evaluate_submission, refuse_taken
 from ramw_fed.federation.opening import simulated_centers
 from ramw_fed.federation.recorder import FolderRecorder
-from ramw_fed.learning.weights_file import Card
 from ramw_fed.manifest import Meter
-from ramw_fed.methods import get_method
 from ramw_fed.plan import Cost
 from ramw_fed.plan import plan as _plan
 from ramw_fed.prediction import Predictions, predict
@@ -40,11 +36,8 @@ from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
 from ramw_fed.run_folder import RunFolder
-from ramw_fed.starting_weights import shapes
 from ramw_fed.studies.config import Study
 from ramw_fed.studies.study import run_study
-from ramw_fed.tasks import Task, get_task
-from ramw_fed.tasks.task import join_tables
 
 
 def load_cohort(root: Path, *, split: str = "official") -> Cohort:
@@ -133,7 +126,7 @@ def evaluate(
 
     Args:
         run_folder: Of a finished run.
-        cohort_root: Folder of the cohort.
+        cohort_root: Folder of the cohort; ``split``, ``fold``, ``quarantine`` and ``allow-leakage`` are the run's.
         split: ``train``, ``val`` or ``test``.
         out: New folder for the evaluation, which :func:`compare` takes.
         watch: Told how many centers are measured.
@@ -149,10 +142,8 @@ def evaluate(
     if out is not None:
         refuse_taken(out)
     folder = RunFolder.open(run_folder)
-    config = folder.config()
-    cohort = read_cohort(cohort_root, split=config.split)
-    measured = {name: _measure(name, folder, config, cohort, chosen, watch) for name in config.tasks}
-    evaluation = Evaluation.of(measured, cohort, config, chosen, of="run")
+    apart = replace(folder.config(), pool=False)  # whatever a run trained on, centers are measured one by one
+    evaluation = evaluate_run(folder, read_run_cohort(apart, str(cohort_root)), split=chosen, watch=watch)
     if out is not None:
         evaluation.save(out)
     return {task: dict(splits) for task, splits in evaluation.metrics.items()}
@@ -167,6 +158,9 @@ def evaluate_predictions(
     threshold: float = 0.5,
     tolerance_px: float = 2.0,
     allow_missing: bool = False,
+    quarantine: float = 0.0,
+    allow_leakage: bool = False,
+    centers: Sequence[str] = (),
     out: Path | None = None,
     watch: Watch = nobody,
 ) -> Evaluation:
@@ -180,6 +174,9 @@ def evaluate_predictions(
         threshold: Joints with at least this probability are called eroded.
         tolerance_px: Distance up to which outlines count as equal (NSD).
         allow_missing: Leave out and count what has a truth and no prediction.
+        quarantine: Largest share of the cohort's radiographs that may be left out for faults in their own files.
+        allow_leakage: Take an official split that has one patient on both sides.
+        centers: Measure these only; empty: all of the cohort.
         out: New folder for the evaluation, which :func:`compare` takes.
         watch: Told how many centers are measured.
 
@@ -191,10 +188,13 @@ def evaluate_predictions(
         refuse_taken(out)
     config = RunConfig(
         split="grouped" if grouped else "official",
+        quarantine=quarantine,
+        allow_leakage=allow_leakage,
+        centers=tuple(centers),
         segmentation=SegmentationConfig(tolerance_px=tolerance_px),
         erosion=ErosionConfig(threshold=threshold),
     )
-    cohort = read_cohort(cohort_root, split=config.split)
+    cohort = read_run_cohort(config, str(cohort_root))
     evaluation = evaluate_submission(
         predictions, cohort, config, split=_split(split), allow_missing=allow_missing, watch=watch
     )
@@ -278,32 +278,6 @@ def _split(name: str) -> Split:
     if name not in SPLITS:
         raise ConfigError(f"split is {name!r}; one of {', '.join(SPLITS)} is wanted")
     return name
-
-
-def _measure(
-    name: str, folder: RunFolder, config: RunConfig, cohort: Cohort, split: Split, watch: Watch
-) -> dict[str, Any]:
-    task = get_task(name)
-    weights, card = folder.load_model(task.name)
-    _refuse_other_network(weights, card, task, cohort.description, config)
-    measured = []
-    for done, center in enumerate(cohort.centers, start=1):
-        measured.append(Center(center, cohort, config, get_method(config.method)).measure(task, weights, split))
-        watch(f"{name}: centers", done, len(cohort.centers))
-    return join_tables(measured)
-
-
-def _refuse_other_network(
-    weights: Mapping[str, Tensor], card: Card, task: Task, description: Description, config: RunConfig
-) -> None:
-    wanted, found = (
-        (card.description.bones, card.description.joints),
-        (description.bones, description.joints),
-    )
-    if wanted != found:
-        raise RunError(f"the model knows other bones or joints than the cohort: {wanted} against {found}")
-    if shapes(weights) != shapes(initial_weights(task, description, config)):
-        raise RunError(f"the run's {task.name} model is another network than its config.toml says; put them back")
 
 
 __all__: Sequence[str] = [

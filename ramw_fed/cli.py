@@ -4,19 +4,18 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from ramw_fed.config import PhantomConfig, RunConfig
 from ramw_fed.config_sources import read_overrides, read_toml, resolve
 from ramw_fed.errors import ConfigError, RamwFedError
+from ramw_fed.report.bars import progress
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cohorts = typer.Typer(no_args_is_help=True, help="Make, check and fetch cohorts of wrist radiographs.")
@@ -60,12 +59,12 @@ def run(
 
     resolved = _configure(config, set_, cohort=cohort, engine=engine, workers=workers)
     if plan:
-        with _progress() as watch:
+        with progress(_err) as watch:
             cost = api.plan(resolved, watch=watch)
         _print(cost.as_dict(), cost.table(), as_json)
         return
     folder = out or Path(resolved.out or Path("runs") / config.stem)
-    with _progress() as watch:
+    with progress(_err) as watch:
         finished = api.run(resolved, out=folder, resume=resume, overwrite=overwrite, watch=watch)
     _print(finished.read_json("metrics.json"), api.tables(finished), as_json)
     if not as_json:
@@ -87,13 +86,14 @@ def study(
 
     given = {"cohort": str(cohort.resolve()) if cohort else None, "workers": workers}
     tree = read_toml(config) | {name: value for name, value in given.items() if value is not None}
-    with _progress() as watch:
+    with progress() as watch:
         found = api.study(Study.of(config.stem, tree), out=out or Path("runs") / config.stem, watch=watch)
     _print(found, [], as_json)
 
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     cohort: Annotated[Path, typer.Option(help="Folder of the cohort to measure on.")],
     run_folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Folder of a finished run.")] = None,
     predictions: Annotated[
@@ -106,6 +106,11 @@ def evaluate(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Predictions: count what is missing, in place of refusing it.")
     ] = False,
+    quarantine: Annotated[float, typer.Option(help="Predictions: share of faulty radiographs to leave out.")] = 0.0,
+    allow_leakage: Annotated[
+        bool, typer.Option("--allow-leakage", help="Predictions: take a split with one patient on both sides.")
+    ] = False,
+    centers: Annotated[str, typer.Option(metavar="A,B", help="Predictions: measure these centers only.")] = "",
     out: Annotated[Path | None, typer.Option(help="New folder for metrics and predictions, as compare takes.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -114,22 +119,23 @@ def evaluate(
 
     if (run_folder is None) == (predictions is None):
         raise ConfigError("give either the folder of a run or --predictions, one of them")
+    own: dict[str, Any] = {
+        "grouped": grouped,
+        "threshold": threshold,
+        "tolerance_px": tolerance_px,
+        "allow_missing": allow_missing,
+        "quarantine": quarantine,
+        "allow_leakage": allow_leakage,
+        "centers": [name.strip() for name in centers.split(",") if name.strip()],
+    }
+    if run_folder is not None:
+        _refuse_idle(context, own)
     metrics: Mapping[str, Mapping[str, Any]]
-    with _progress() as watch:
+    with progress(_err) as watch:
         if run_folder is not None:
             metrics = api.evaluate(run_folder, cohort, split=split, out=out, watch=watch)
         elif predictions is not None:
-            evaluation = api.evaluate_predictions(
-                predictions,
-                cohort,
-                split=split,
-                grouped=grouped,
-                threshold=threshold,
-                tolerance_px=tolerance_px,
-                allow_missing=allow_missing,
-                out=out,
-                watch=watch,
-            )
+            evaluation = api.evaluate_predictions(predictions, cohort, split=split, out=out, watch=watch, **own)
             metrics = evaluation.metrics
             _note(evaluation.remarks)
     _print(metrics, api.overview_tables(metrics, split), as_json)
@@ -163,7 +169,7 @@ def predict(
     from ramw_fed import api
 
     folder, images = (paths[0], paths[1:]) if (paths[0] / "config.toml").exists() else (None, paths)
-    with _progress() as watch:
+    with progress(_err) as watch:
         result = api.predict(images, out=out, run=folder, side=side, research=research, watch=watch)
     _note(result.remarks)
     _print(result.as_dict(), result.tables(), as_json)
@@ -188,7 +194,7 @@ def phantom(
 
     given = {name: value for name, value in locals().items() if name in PhantomConfig.__dataclass_fields__}
     config = PhantomConfig(**{name: value for name, value in given.items() if value is not None})
-    with _progress() as watch:
+    with progress(_err) as watch:
         api.write_phantom(config, out, workers=workers, watch=watch)
     _out.print(f"{out}: {config.patients} patients at {config.centers} centers")
 
@@ -294,31 +300,11 @@ def _configure(path: Path, settings: list[str] | None, **options: Any) -> RunCon
     return resolve(read_toml(path), overrides)
 
 
-@contextmanager
-def _progress() -> Iterator["_Bars"]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=_err, transient=False) as progress:
-        yield _Bars(progress)
-
-
-class _Bars:
-    """A bar a phase; what the package calls while it works."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._bars: dict[str, Any] = {}
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` steps of ``phase`` are done."""
-        if phase not in self._bars:
-            self._bars[phase] = self._progress.add_task(phase, total=total)
-        self._progress.update(self._bars[phase], completed=done, total=total)
+def _refuse_idle(context: typer.Context, names: Iterable[str]) -> None:
+    given = [name for name in names if getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigError(f"only --predictions takes {options}; a run is measured as its own configuration says")
 
 
 def _note(remarks: Iterable[str]) -> None:

@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ramw_fed.arms import measuring_knobs
+from ramw_fed.center import Center, initial_weights
 from ramw_fed.config import RunConfig
-from ramw_fed.data.cohort import Cohort
+from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.radiograph import Split, read_masks
 from ramw_fed.errors import PredictionError, RunError
+from ramw_fed.learning.weights_file import Card
 from ramw_fed.manifest import git_commit, versions
+from ramw_fed.methods import get_method
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.run_folder import RunFolder, make_folder, refuse_blocked
+from ramw_fed.starting_weights import shapes
 from ramw_fed.submission import Submission, read_submission
-from ramw_fed.tasks import SEGMENTATION, get_task
+from ramw_fed.tasks import SEGMENTATION, Task, get_task
 from ramw_fed.tasks.erosion import ErosionExamples
 from ramw_fed.tasks.segmentation import Masks, tabulate
 from ramw_fed.tasks.task import Table, join_tables
@@ -67,6 +72,9 @@ class Evaluation:
             "evaluation": {
                 "split": split,
                 "knobs": measuring_knobs(config),
+                "reading": _reading_knobs(config),
+                "centers": list(cohort.centers),
+                "left_out": cohort.left_out_counts,
                 "seed": config.seed,
                 "resamples": config.resamples,
                 **about,
@@ -93,6 +101,12 @@ class Evaluation:
         folder.write_json("metrics.json", self.metrics)
 
 
+def _reading_knobs(config: RunConfig) -> dict[str, Any]:
+    """Return the knobs that decide which radiographs are read, and in which split each lies, in file spelling."""
+    written = config.write()
+    return {name: written[name] for name in ("split", "fold", "quarantine", "allow-leakage") if name in written}
+
+
 def refuse_taken(out: Path) -> None:
     """Refuse a folder for an evaluation that cannot be made or holds something, before anything is measured for it.
 
@@ -102,6 +116,17 @@ def refuse_taken(out: Path) -> None:
     refuse_blocked(out)
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{out} is not empty; choose another --out")
+
+
+def evaluate_run(folder: RunFolder, cohort: Cohort, *, split: Split = "test", watch: Watch = nobody) -> Evaluation:
+    """Measure a finished run's models on a cohort, at all of its centers.
+
+    Raises:
+        RunError: There is no such model, or the cohort has other bones or joints.
+    """
+    config = folder.config()
+    measured = {name: _measure_model(name, folder, config, cohort, split, watch) for name in config.tasks}
+    return Evaluation.of(measured, cohort, config, split, of="run")
 
 
 def evaluate_submission(
@@ -118,16 +143,20 @@ def evaluate_submission(
     Args:
         predictions: Folder as :func:`ramw_fed.submission.read_submission` reads it.
         cohort: The truth.
-        config: Threshold, tolerance, seed and resamples are read.
+        config: Centers, threshold, tolerance, seed and resamples are read; the reader's knobs are written down.
         split: Which radiographs are predicted.
         allow_missing: Leave out and count what has no prediction.
         watch: Told how many masks are measured.
 
     Raises:
         PredictionError: Everything that is wrong with the folder.
+        ConfigError: The cohort has no such center.
     """
+    whole, chosen = cohort, cohort.chosen_centers(config.centers)
+    cohort = whole.keep(radiograph for radiograph in whole.radiographs if radiograph.center in chosen)
+    not_asked = {one.name for one in whole.radiographs if one.center not in chosen} | set(whole.left_out)
     examples = ErosionExamples(cohort, split, config.erosion)
-    submission = read_submission(predictions, cohort, split, examples, allow_missing=allow_missing)
+    submission = read_submission(predictions, cohort, split, examples, not_asked=not_asked, allow_missing=allow_missing)
     tables: dict[str, Table] = {}
     if submission.masks:
         tables["segmentation"] = _measure_masks(submission, cohort, config, split, watch)
@@ -138,6 +167,32 @@ def evaluate_submission(
     remarks = submission.remarks()
     about = {"of": "predictions", "missing": submission.missing, "remarks": remarks}
     return Evaluation.of(tables, cohort, config, split, **about)
+
+
+def _measure_model(
+    name: str, folder: RunFolder, config: RunConfig, cohort: Cohort, split: Split, watch: Watch
+) -> dict[str, Any]:
+    task = get_task(name)
+    weights, card = folder.load_model(task.name)
+    _refuse_other_network(weights, card, task, cohort.description, config)
+    measured = []
+    for done, center in enumerate(cohort.centers, start=1):
+        measured.append(Center(center, cohort, config, get_method(config.method)).measure(task, weights, split))
+        watch(f"{name}: centers", done, len(cohort.centers))
+    return join_tables(measured)
+
+
+def _refuse_other_network(
+    weights: Mapping[str, Tensor], card: Card, task: Task, description: Description, config: RunConfig
+) -> None:
+    wanted, found = (
+        (card.description.bones, card.description.joints),
+        (description.bones, description.joints),
+    )
+    if wanted != found:
+        raise RunError(f"the model knows other bones or joints than the cohort: {wanted} against {found}")
+    if shapes(weights) != shapes(initial_weights(task, description, config)):
+        raise RunError(f"the run's {task.name} model is another network than its config.toml says; put them back")
 
 
 def _measure_masks(submission: Submission, cohort: Cohort, config: RunConfig, split: Split, watch: Watch) -> Table:

@@ -45,6 +45,7 @@ class Submission:
         scores: Score of each joint that has a true grade; empty where the folder holds no scores.
         missing: Task to the number of radiographs (joints) that have a truth and no prediction.
         without_truth: Joints that are predicted and have no true grade: nothing to measure.
+        not_asked: Radiographs that are predicted and not to be measured.
         others: Ending of files that hold no predictions to their number.
     """
 
@@ -52,6 +53,7 @@ class Submission:
     scores: Mapping[Joint, Score]
     missing: Mapping[str, int]
     without_truth: int
+    not_asked: int
     others: Mapping[str, int]
 
     def remarks(self) -> list[str]:
@@ -64,6 +66,10 @@ class Submission:
         ]
         if self.without_truth:
             said.append(f"erosion: {self.without_truth} predicted joints have no true grade and are not measured")
+        if self.not_asked:
+            said.append(
+                f"{self.not_asked} predicted radiographs are of other centers, or faulty and left out: not measured"
+            )
         if self.others:
             kinds = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in sorted(self.others.items()))
             said.append(f"files that are neither masks (.npy) nor {SCORES}, not read: {kinds}")
@@ -94,7 +100,13 @@ class Faults:
 
 
 def read_submission(
-    folder: Path, cohort: Cohort, split: Split, examples: ErosionExamples, *, allow_missing: bool = False
+    folder: Path,
+    cohort: Cohort,
+    split: Split,
+    examples: ErosionExamples,
+    *,
+    not_asked: Collection[str] = (),
+    allow_missing: bool = False,
 ) -> Submission:
     """Read and check a folder of predictions.
 
@@ -103,6 +115,7 @@ def read_submission(
         cohort: All radiographs.
         split: Which of them are predicted.
         examples: The joints of that split that have a true grade.
+        not_asked: Names of radiographs beside the cohort's that may be predicted; their predictions are not read.
         allow_missing: Count what has a truth and no prediction, in place of refusing it.
 
     Raises:
@@ -115,7 +128,9 @@ def read_submission(
     masks = {path.stem: path for path in files if path.suffix == ".npy"}
     others = Counter(path.suffix for path in files if path.suffix != ".npy" and path.name != SCORES)
     has_scores = (folder / SCORES).exists()
-    if not masks and not has_scores:
+    surplus = masks.keys() & set(not_asked)
+    masks = {name: path for name, path in masks.items() if name not in surplus}
+    if not masks and not has_scores and not surplus:
         found = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items())) or "nothing"
         raise PredictionError(f"{folder} holds {found}; <stem>.npy (bones, H, W) and/or {SCORES} are wanted")
     missing: dict[str, int] = {}
@@ -125,11 +140,23 @@ def read_submission(
     scores: dict[Joint, Score] = {}
     without_truth = 0
     if has_scores:
-        scores, without_truth = _read_scores(folder / SCORES, cohort, examples, faults)
+        named = [
+            (_radiograph(row["radiograph"], not_asked), (line, row)) for line, row in _rows(folder / SCORES, faults)
+        ]
+        surplus |= {name for name, _ in named if name in not_asked}
+        rows = [row for name, row in named if name not in not_asked]
+        scores, without_truth = _read_scores(rows, cohort, examples, faults)
         absent = [joint for joint in _wanted(examples) if joint not in scores]
         missing["erosion"] = _missing(map("/".join, absent), "scored joint without a row", faults, allow_missing)
     faults.refuse(folder)
-    return Submission(masks=masks, scores=scores, missing=missing, without_truth=without_truth, others=others)
+    return Submission(
+        masks=masks,
+        scores=scores,
+        missing=missing,
+        without_truth=without_truth,
+        not_asked=len(surplus),
+        others=others,
+    )
 
 
 def _check_masks(masks: Mapping[str, Path], part: Cohort, faults: Faults, allow_missing: bool) -> int:
@@ -152,10 +179,9 @@ def _check_masks(masks: Mapping[str, Path], part: Cohort, faults: Faults, allow_
 
 
 def _read_scores(
-    path: Path, cohort: Cohort, examples: ErosionExamples, faults: Faults
+    rows: Iterable[tuple[int, Mapping[str, str]]], cohort: Cohort, examples: ErosionExamples, faults: Faults
 ) -> tuple[dict[Joint, Score], int]:
     """Return the scores of joints that have a true grade, and the number of others."""
-    rows = _rows(path, faults)
     graded, in_split = set(_wanted(examples)), set(map(str, examples.names))
     known = {radiograph.name for radiograph in cohort.radiographs}
     scores: dict[Joint, Score] = {}

@@ -347,6 +347,20 @@ def test_evaluating_writes_the_metrics_also_into_a_new_folder(
     assert written == json.loads(ending.out) == json.loads((finished / "metrics.json").read_text())
 
 
+def test_what_only_predictions_take_is_refused_for_a_run(call: Call, places: dict[str, Path], finished: Path) -> None:
+    ending = call("evaluate", finished, "--cohort", places["cohort"], "--centers", "HU", "--allow-leakage")
+    assert ending.sentence.startswith("E-CONFIG: only --predictions takes --allow-leakage, --centers;")
+
+
+def test_predictions_take_the_readers_knobs(call: Call, places: dict[str, Path]) -> None:
+    np.save(places["here"] / "folder" / "9999_9999_L.npy", np.zeros((14, 64, 64), np.uint8))
+    own = ("evaluate", "--predictions", "folder", "--cohort", places["cohort"])
+    ending = call(*own, "--centers", " ZZ, HU")
+    assert ending.sentence.startswith("E-CONFIG: centers names ZZ; the cohort has")
+    ending = call(*own, "--quarantine", "0.6")
+    assert ending.sentence.startswith("E-CONFIG: quarantine is 0.6; at most 0.5 is wanted")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_a_simulated_center_says_is_shown_once(
     workers: int,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ramw_fed import api
 from ramw_fed.config import ErosionConfig, RunConfig, SegmentationConfig
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.errors import PredictionError, RunError
+from ramw_fed.errors import CohortError, ConfigError, PredictionError, RunError
 from ramw_fed.evaluation import evaluate_submission
 from ramw_fed.metrics.classification import CLASSIFICATION_METRICS
 from ramw_fed.run_folder import RunFolder
@@ -179,6 +180,66 @@ def test_a_higher_threshold_calls_fewer_joints_eroded(good: Path, graded: Cohort
         for config in (CONFIG, strict)
     )
     assert high < low
+
+
+# --- which radiographs ---------------------------------------------------------------------------------------------
+
+
+def test_only_the_centers_named_are_measured_and_the_others_predictions_counted(
+    good: Path, phantom_root: Path, phantom_cohort: Cohort, tmp_path: Path
+) -> None:
+    chosen = ("HU", "DHA")
+    found = api.evaluate_predictions(good, phantom_root, centers=chosen, out=tmp_path / "evaluation")
+    whole = api.evaluate_predictions(good, phantom_root)
+    for task, names in (("segmentation", chosen), ("erosion", chosen)):
+        scopes = found.metrics[task]["test"]
+        assert set(scopes["centers"]) == set(names)
+        assert all(scopes["centers"][name] == whole.metrics[task]["test"]["centers"][name] for name in names)
+        assert set(found.tables[task]["center"].tolist()) <= set(names)
+    manifest = json.loads((tmp_path / "evaluation" / "manifest.json").read_text())["evaluation"]
+    assert manifest["centers"] == ["DHA", "HU"]
+    assert manifest["reading"] == {"split": "official", "quarantine": 0.0, "allow-leakage": False}
+    in_test = {
+        one.name: one.center for one in phantom_cohort.radiographs if "test" in (one.mask_split, one.score_split)
+    }
+    others = sum(center not in chosen for center in in_test.values())
+    assert f"{others} predicted radiographs are of other centers" in found.remarks[0]
+    with pytest.raises(ConfigError, match="centers names ZZ; the cohort has BTXRD, DHA"):
+        api.evaluate_predictions(good, phantom_root, centers=["ZZ"])
+
+
+def test_a_faulty_radiograph_is_refused_or_left_out_with_its_prediction(
+    good: Path, phantom_root: Path, phantom_cohort: Cohort, tmp_path: Path
+) -> None:
+    root = tmp_path / "cohort"
+    shutil.copytree(phantom_root, root)
+    faulty = outlined(phantom_cohort).radiographs[0]
+    (root / "BoneSegmentation" / "masks" / "test" / f"{faulty.name}.npy").write_bytes(b"no array")
+    with pytest.raises(CohortError, match="cannot be used"):
+        api.evaluate_predictions(good, root)
+    found = api.evaluate_predictions(good, root, quarantine=0.1, out=tmp_path / "evaluation")
+    assert faulty.name not in found.tables["segmentation"]["name"]
+    assert len(found.tables["segmentation"]["name"]) == len(outlined(phantom_cohort).radiographs) - 1
+    assert any(remark.startswith("1 predicted radiographs are of other centers, or faulty") for remark in found.remarks)
+    manifest = json.loads((tmp_path / "evaluation" / "manifest.json").read_text())["evaluation"]
+    assert (manifest["reading"]["quarantine"], sum(manifest["left_out"].values())) == (0.1, 1)
+
+
+def test_a_split_with_a_patient_on_both_sides_is_refused_or_taken(
+    good: Path, phantom_root: Path, phantom_cohort: Cohort, tmp_path: Path
+) -> None:
+    root = tmp_path / "cohort"
+    shutil.copytree(phantom_root, root)
+    masks = root / "BoneSegmentation" / "masks"
+    test = outlined(phantom_cohort).radiographs
+    moved_one = next(one for one in test if [other.patient for other in test].count(one.patient) > 1)
+    (masks / "test" / f"{moved_one.name}.npy").rename(masks / "train" / f"{moved_one.name}.npy")
+    (good / f"{moved_one.name}.npy").unlink()
+    with pytest.raises(CohortError, match="patient-in-two-splits"):
+        api.evaluate_predictions(good, root)
+    found = api.evaluate_predictions(good, root, allow_leakage=True)
+    assert len(found.tables["segmentation"]["name"]) == len(test) - 1
+    assert found.manifest["evaluation"]["reading"]["allow-leakage"] is True
 
 
 # --- refused -------------------------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
 """A cohort: radiographs, and what they are radiographs of."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ramw_fed.config import POOLED
 from ramw_fed.data.radiograph import Radiograph
-from ramw_fed.errors import CohortError
+from ramw_fed.errors import CohortError, ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,17 @@ class Cohort:
         """Names of the centers that own a radiograph, sorted."""
         return tuple(sorted({radiograph.center for radiograph in self.radiographs}))
 
+    def chosen_centers(self, names: Collection[str]) -> tuple[str, ...]:
+        """Return these centers' names, sorted; all of the cohort where none is named.
+
+        Raises:
+            ConfigError: The cohort has no such center.
+        """
+        unknown = sorted(set(names) - set(self.centers))
+        if unknown:
+            raise ConfigError(f"centers names {', '.join(unknown)}; the cohort has {', '.join(self.centers)}")
+        return tuple(sorted(names)) or self.centers
+
     def at(self, center: str) -> "Cohort":
         """Return the part that belongs to ``center``."""
         return self.keep(radiograph for radiograph in self.radiographs if radiograph.center == center)
@@ -102,15 +113,13 @@ class Cohort:
         Patients of two centers may bear one name: here each bears the center's before its own.
 
         Raises:
-            CohortError: A center has no radiograph.
+            ConfigError: The cohort has no such center.
         """
-        unknown = sorted(set(centers) - set(self.centers))
-        if unknown:
-            raise CohortError(f"centers names {', '.join(unknown)}; the cohort has {', '.join(self.centers)}")
+        chosen = self.chosen_centers(centers)
         return self.keep(
             replace(one, center=POOLED, patient=f"{one.center}/{one.patient}")
             for one in self.radiographs
-            if not centers or one.center in centers
+            if one.center in chosen
         )
 
     def keep(self, radiographs: Iterable[Radiograph]) -> "Cohort":

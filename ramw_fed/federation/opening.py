@@ -123,11 +123,7 @@ def simulated_centers(config: RunConfig) -> tuple[str, ...]:
     """
     if not Path(config.cohort).is_absolute():
         raise ConfigError(f"cohort is {config.cohort!r}; engines run elsewhere, so an absolute path is wanted")
-    known = _read(config.cohort, _key(config)).centers
-    unknown = sorted(set(config.taking_part) - set(known))
-    if unknown:
-        raise ConfigError(f"centers names {', '.join(unknown)}; the cohort has {', '.join(known)}")
-    return tuple(sorted(config.taking_part)) or known
+    return _read(config.cohort, _key(config)).chosen_centers(config.taking_part)
 
 
 @lru_cache(maxsize=2)

@@ -25,7 +25,7 @@ from ramw_fed.config_sources import read_toml
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.radiograph import SPLITS
 from ramw_fed.data.reading import read_cohort
-from ramw_fed.errors import CohortError, StudyError
+from ramw_fed.errors import StudyError
 from ramw_fed.manifest import git_commit, versions
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.run_folder import make_folder, write_atomically
@@ -80,10 +80,7 @@ class Work:
                 allow_leakage=config.allow_leakage,
                 tested=config.tested_fold,
             )
-            wanted = self.study.base.centers or found.centers
-            unknown = sorted(set(wanted) - set(found.centers))
-            if unknown:
-                raise CohortError(f"centers names {', '.join(unknown)}; the cohort has {', '.join(found.centers)}")
+            wanted = found.chosen_centers(self.study.base.centers)
             self._cohorts[fold, dose] = found.keep(one for one in found.radiographs if one.center in wanted)
         return self._cohorts[fold, dose]
 

@@ -18,7 +18,7 @@ import tomli_w
 
 from ramw_fed.config import PhantomConfig
 from ramw_fed.data.reading import read_cohort
-from ramw_fed.errors import CohortError, StudyError
+from ramw_fed.errors import ConfigError, StudyError
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.studies.analysis import analyse
 from ramw_fed.studies.config import Study
@@ -156,7 +156,7 @@ def test_a_dial_turns_phantoms_only(phantom_root: Path, tmp_path: Path) -> None:
 
 
 def test_a_center_that_the_cohort_lacks_is_named(phantom_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="XX"):
+    with pytest.raises(ConfigError, match="XX"):
         run_study(Study.of("small", {**raw(phantom_root), "centers": ["HU", "XX"]}), tmp_path / "new", no_phantom)
 
 
