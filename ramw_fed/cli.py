@@ -86,7 +86,7 @@ def study(
 
     given = {"cohort": str(cohort.resolve()) if cohort else None, "workers": workers}
     tree = read_toml(config) | {name: value for name, value in given.items() if value is not None}
-    with progress() as watch:
+    with progress(_err) as watch:
         found = api.study(Study.of(config.stem, tree), out=out or Path("runs") / config.stem, watch=watch)
     _print(found, [], as_json)
 

@@ -7,6 +7,7 @@ RUN/
   predictions/<task>.csv        simulation only
   checkpoints/
   overlays/
+  tensorboard/                  curves of the rounds; not the same bytes twice: they carry the clock
 ```
 """
 
@@ -33,7 +34,7 @@ from ramw_fed.learning.weights_file import Card, load_weights, save_weights
 from ramw_fed.tasks.task import Table
 
 _OWN = {"config.toml", "manifest.json", "rounds.jsonl", "metrics.json", "baselines.json", "test-opened.json"}
-_OWN_FOLDERS = {"models", "predictions", "checkpoints", "overlays"}
+_OWN_FOLDERS = {"models", "predictions", "checkpoints", "overlays", "tensorboard"}
 _TEXTS = {"center", "patient", "name", "joint"}
 
 
@@ -83,6 +84,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of what resuming needs."""
         return self.path / "checkpoints"
+
+    @property
+    def curves(self) -> Path:
+        """Folder of what TensorBoard shows."""
+        return self.path / "tensorboard"
 
     def config(self) -> RunConfig:
         """Return the run's configuration."""

@@ -16,6 +16,7 @@ from ramw_fed.learning.weights_file import Card
 from ramw_fed.manifest import VERSION, git_commit, summarize_seconds, versions, workers_of
 from ramw_fed.metrics.scopes import Scope, macro
 from ramw_fed.progress import Watch, nobody
+from ramw_fed.report import scalars
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks.task import Table, join_tables
 
@@ -50,12 +51,14 @@ class FolderRecorder:
         """Return the last complete round's state, or None; drops what was logged after it."""
         state = load_checkpoint(self.folder.checkpoints, self.config.deciding())
         self.folder.keep_rounds(state.round if state else 0)
+        scalars.keep_rounds(self.folder.curves, state.round if state else 0)
         return state
 
     def on_round(self, records: Sequence[Mapping[str, Any]], state: State) -> None:
         """Log the round, then make it the one to resume from."""
         for record in records:
             self.folder.append_round(record)
+            scalars.append(self.folder.curves, record)
         save_checkpoint(self.folder.checkpoints, state, self.config.deciding())
 
     def open_test(self, chosen: Mapping[str, str]) -> None:

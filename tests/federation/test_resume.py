@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import tomli_w
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ramw_fed.config import RunConfig
 from ramw_fed.errors import ConfigError, RunError
@@ -59,6 +60,13 @@ def test_a_run_killed_at_any_point_ends_with_the_same_bytes(
     assert finish(config, tmp_path / "killed") == wanted
     lines = (tmp_path / "killed" / "rounds.jsonl").read_text().splitlines()
     assert [json.loads(line)["round"] for line in lines] == [1, 2, 3, 4]
+    curves = EventAccumulator(str(tmp_path / "killed" / "tensorboard")).Reload()
+    last = {json.loads(line)["round"]: json.loads(line) for line in lines}
+    assert [(one.step, one.value) for one in curves.Scalars("six/validation")] == [
+        (number, pytest.approx(last[number]["quality"])) for number in (1, 2, 3, 4)
+    ]
+    center = next(iter(last[1]["centers"]))
+    assert [one.step for one in curves.Scalars(f"six-loss/{center}")] == [1, 2, 3, 4]
 
 
 def _then(work: Callable[..., Any], die: Callable[..., None], *, first: bool = False) -> Callable[..., Any]:
