@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from importlib import metadata
@@ -87,6 +88,16 @@ class Meter:
             self._cpu_s[process.pid] = times.user + times.system
             total += getattr(full, "pss", full.rss)
         self.peak_mb = max(self.peak_mb, total / 2**20)
+
+
+def own_peak_mb() -> float | None:
+    """Return the largest memory (resident set) that this process alone has had since its start; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes there, kibibytes elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 
 
 def workers_of(rounds: list[dict[str, Any]]) -> dict[str, dict[str, int]]:

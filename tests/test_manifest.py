@@ -5,9 +5,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from ramw_fed.manifest import Meter, git_commit, versions
+from ramw_fed.manifest import Meter, git_commit, own_peak_mb, versions
 
 # Holds 400 MB and works for half a second of processor time.
 HOLD = """
@@ -26,6 +27,17 @@ def test_memory_and_processor_time_of_children_are_counted() -> None:
         subprocess.run([sys.executable, "-c", HOLD], check=True)
     assert meter.peak_mb > alone.peak_mb + 300
     assert meter.cpu_s > alone.cpu_s + 0.2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
+def test_the_own_peak_is_in_mb_and_stays_after_the_memory_is_given_back() -> None:
+    held = bytearray(b"x" * 400_000_000)
+    now = psutil.Process().memory_info().rss / 2**20  # psutil: bytes
+    del held
+    peak = own_peak_mb()
+    assert peak is not None
+    assert now - 1 <= peak < now + 20_000
+    assert psutil.Process().memory_info().rss / 2**20 < now - 300
 
 
 def test_versions_name_what_bytes_depend_on() -> None:

@@ -13,7 +13,7 @@ from ramw_fed.federation.coordinator import Outcome
 from ramw_fed.federation.measurements import Measured
 from ramw_fed.federation.opening import run_tasks
 from ramw_fed.learning.weights_file import Card
-from ramw_fed.manifest import VERSION, git_commit, summarize_seconds, versions, workers_of
+from ramw_fed.manifest import VERSION, git_commit, own_peak_mb, summarize_seconds, versions, workers_of
 from ramw_fed.metrics.scopes import Scope, macro
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report import scalars
@@ -102,6 +102,8 @@ class FolderRecorder:
             "left_out": dict(outcome.roll.left_out),
             "seconds": summarize_seconds(time.monotonic() - self._started, outcome.seconds),
             "workers": workers_of(rounds),
+            # Under Flower's own commands nobody sees all processes: `peak_rss_mb` of all is written by `ramw-fed run`.
+            "coordinator_peak_rss_mb": own_peak_mb(),
         }
 
 

@@ -163,6 +163,7 @@ def test_the_manifest_names_the_process_of_each_update(toy: Toy, tmp_path: Path)
     assert set(manifest["workers"]["six 2"].values()) == {os.getpid()}
     assert manifest["cohort"]["kind"] == "phantom"
     assert manifest["engine"] == "inline"
+    assert manifest["coordinator_peak_rss_mb"] > 50
 
 
 def test_summaries_of_centers_make_macro_and_leave_pooled_unknown() -> None:
