@@ -9,7 +9,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from torch import nn
 from ramw_fed.config import ErosionConfig, SegmentationConfig
 from ramw_fed.data.cohort import Description
 from ramw_fed.data.radiograph import read_grey
+from ramw_fed.data.resizing import stretch
 from ramw_fed.errors import ConfigError, RunError
 from ramw_fed.learning.training import pick_device
 from ramw_fed.learning.weights_file import Card, load_weights
@@ -225,12 +225,10 @@ def _predict(
 def _score(crop: Image, joint: str, side: Side, model: _Model) -> float:
     config = ErosionConfig.read(model.card.training)
     description = model.card.description
-    is_mirrored = config.mirror and side in description.mirrored_sides
-    seen = np.ascontiguousarray(crop[:, ::-1]) if is_mirrored else crop
-    resized = cv2.resize(seen, (config.crop_size, config.crop_size), interpolation=cv2.INTER_AREA)
-    return score_crop(
-        model.network, np.asarray(resized, np.uint8), description.joints.index(joint), description, model.device
-    )
+    seen = stretch(crop, config.crop_size)
+    if config.mirror and side in description.mirrored_sides:
+        seen = np.ascontiguousarray(seen[:, ::-1])
+    return score_crop(model.network, seen, description.joints.index(joint), description, model.device)
 
 
 def _load(run: Path | None, task: Literal["segmentation", "erosion"]) -> _Model:

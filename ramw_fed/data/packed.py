@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ramw_fed.data.cache import cache_folder
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.radiograph import Radiograph
-from ramw_fed.data.resizing import fit_image, fit_masks
+from ramw_fed.data.resizing import fit_image, fit_masks, stretch
 from ramw_fed.errors import CohortError
 
 FORMAT = 1  # raise it when what is written below changes
@@ -174,7 +173,7 @@ def pack_crops(cohort: Cohort, size: int, *, mirror: bool = True, progress: Prog
                     has = joint in radiograph.crops or (joint in radiograph.boxes and radiograph.image is not None)
                     crop = np.zeros((size, size), np.uint8)
                     if has:
-                        crop = _stretched(radiograph.read_crop(joint), size)
+                        crop = stretch(radiograph.read_crop(joint), size)
                     if mirror and radiograph.side in cohort.description.mirrored_sides:
                         crop = crop[:, ::-1]
                     file.write(crop.tobytes())
@@ -253,12 +252,6 @@ def _write_masks(
             f"masks of shape {masks.shape} do not fit {len(cohort.description.bones)} bones, image {shape}"
         )
     file.write(np.packbits(masks).tobytes())
-
-
-def _stretched(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    shrinks = crop.shape[0] > size or crop.shape[1] > size
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(crop, (size, size), interpolation=method))
 
 
 def _num_mask_bytes(bones: int, area: int) -> int:

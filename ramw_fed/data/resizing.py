@@ -51,6 +51,11 @@ def fit_masks(masks: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     return squares
 
 
+def stretch(crop: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return ``(h, w)`` as ``(size, size)``, filled in both directions."""
+    return np.asarray(_resize(crop, (size, size)), np.uint8)
+
+
 def unfit(square: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Take the image out of a square ``(size, size)`` and bring it back to ``(height, width)``."""
     frame = Frame(height, width, square.shape[-1])

@@ -1,15 +1,18 @@
 import math
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from ramw_fed import prediction
 from ramw_fed.config import ErosionConfig
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.errors import ConfigError
 from ramw_fed.learning.losses import ClassCounts
+from ramw_fed.learning.weights_file import Card
 from ramw_fed.tasks import TASKS, get_task
 from ramw_fed.tasks.erosion import EROSION, ErosionExamples, measure, quality, score_crop, summarize, validate
 
@@ -128,6 +131,70 @@ def test_a_single_crop_scores_as_it_does_in_the_table(phantom_cohort: Cohort) ->
     table = measure(model, phantom_cohort, "test", CONFIG, CPU)
     joint = phantom_cohort.description.joints.index(str(examples.joints[4]))
     assert score_crop(model, examples.crop(4), joint, phantom_cohort.description, CPU) == table["probability"][4]
+
+
+# --- mirrored or not -----------------------------------------------------------------------------------------------
+
+
+class LeftLessRight(nn.Module):
+    """Answers with how much brighter the left half of a crop is than the right one; mirrored it is the negative."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        left, right = inputs[:, 0].chunk(2, dim=-1)
+        return (left.mean(dim=(-2, -1)) - right.mean(dim=(-2, -1)))[:, None]
+
+
+def lefts(cohort: Cohort, split: str) -> list[tuple[int, np.ndarray]]:
+    """Row and crop as it lies in its file of each joint of a left wrist."""
+    examples = ErosionExamples(cohort, split, CONFIG)
+    owners = {radiograph.name: radiograph for radiograph in cohort.radiographs}
+    pairs = [(row, owners[name], joint) for row, (name, joint) in enumerate(zip(examples.names.tolist(),
+             examples.joints.tolist(), strict=True))]  # fmt: skip
+    return [(row, owner.read_crop(joint)) for row, owner, joint in pairs if owner.side == "L"]
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_training_sees_left_wrists_mirrored_or_as_they_were_acquired(phantom_cohort: Cohort, mirror: bool) -> None:
+    config = replace(CONFIG, mirror=mirror, augmentation="none")
+    examples = ErosionExamples(phantom_cohort, "train", config)
+    rows = lefts(phantom_cohort, "train")
+    assert len(rows) > 10
+    for row, crop in rows:
+        method = cv2.INTER_AREA if max(crop.shape) > 24 else cv2.INTER_LINEAR
+        seen = torch.from_numpy(cv2.resize(crop, (24, 24), interpolation=method) / 255)
+        inputs, _ = examples.batch(np.array([row]), augment_key=(0, 3))
+        own = inputs[0, 0].flip(-1) if mirror else inputs[0, 0]
+        # standardizing is linear
+        assert np.corrcoef(own.flatten(), seen.flatten())[0, 1] == pytest.approx(1, abs=1e-6)
+        assert np.corrcoef(own.flip(-1).flatten(), seen.flatten())[0, 1] < 0.99
+
+
+def test_measuring_sees_them_as_training_does(phantom_cohort: Cohort) -> None:
+    tables = {
+        mirror: measure(LeftLessRight(), phantom_cohort, "test", replace(CONFIG, mirror=mirror), CPU)
+        for mirror in (True, False)
+    }
+    rows = [row for row, _ in lefts(phantom_cohort, "test")]
+    others = [row for row in range(len(tables[True]["grade"])) if row not in rows]
+    # sigmoid(-z) = 1 - sigmoid(z)
+    np.testing.assert_allclose(tables[False]["probability"][rows], 1 - tables[True]["probability"][rows], atol=1e-6)
+    np.testing.assert_array_equal(tables[False]["probability"][others], tables[True]["probability"][others])
+    for row, crop in lefts(phantom_cohort, "test"):
+        brighter_left = crop[:, : crop.shape[1] // 2].mean() > crop[:, -(crop.shape[1] // 2) :].mean()
+        assert (tables[False]["probability"][row] > 0.5) == brighter_left
+
+
+@pytest.mark.parametrize("size", [16, 48])  # smaller and larger than the crops
+@pytest.mark.parametrize("mirror", [True, False])
+def test_predict_scores_a_crop_as_measuring_does(phantom_cohort: Cohort, mirror: bool, size: int) -> None:
+    config = replace(CONFIG, mirror=mirror, crop_size=size)
+    description = phantom_cohort.description
+    card = Card(task="erosion", training=config.write(), description=description, cohort="", round=1, version="0")
+    model = prediction._Model(LeftLessRight(), card, CPU)
+    table = measure(model.network, phantom_cohort, "test", config, CPU)
+    for row, crop in lefts(phantom_cohort, "test"):
+        scored = prediction._score(crop, str(table["joint"][row]), "L", model)
+        assert scored == pytest.approx(table["probability"][row], rel=1e-12)
 
 
 def test_tasks_are_found_by_name_and_a_users_own_by_import_path() -> None:
