@@ -33,6 +33,14 @@ Out = Annotated[Path | None, typer.Option(help="Run folder; by default runs/ and
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="key=value, stronger than the file; repeatable.")]
 
+_PHANTOM = PhantomConfig()
+
+
+def _knob(name: str) -> Any:
+    """Return the option of a knob of the phantom, with its meaning as ``config.py`` has it."""
+    meaning: str = PhantomConfig.__dataclass_fields__[name].metadata["meaning"]
+    return typer.Option(help=f"{meaning[0].upper()}{meaning[1:]}.")
+
 
 @app.callback()
 def options(
@@ -178,15 +186,15 @@ def predict(
 @cohorts.command()
 def phantom(
     out: Annotated[Path, typer.Argument(help="New folder.")],
-    patients: Annotated[int | None, typer.Option(help="Over all centers.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides everything that is drawn.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of all images; by default 600 and 720.")] = None,
-    shift: Annotated[float | None, typer.Option(help="Dial, imaging styles.")] = None,
-    label_skew: Annotated[float | None, typer.Option(help="Dial, availability of scores.")] = None,
-    prevalence_skew: Annotated[float | None, typer.Option(help="Dial, share of erosions.")] = None,
-    quantity_skew: Annotated[float | None, typer.Option(help="Dial, number of patients.")] = None,
-    prevalence: Annotated[float | None, typer.Option(help="Share of eroded joints over all centers.")] = None,
-    field_of_view: Annotated[float | None, typer.Option(help="Side of the canvas in usual frames.")] = None,
+    patients: Annotated[int, _knob("patients")] = _PHANTOM.patients,
+    seed: Annotated[int, _knob("seed")] = _PHANTOM.seed,
+    size: Annotated[int | None, _knob("size")] = None,
+    shift: Annotated[float, _knob("shift")] = _PHANTOM.shift,
+    label_skew: Annotated[float, _knob("label_skew")] = _PHANTOM.label_skew,
+    prevalence_skew: Annotated[float, _knob("prevalence_skew")] = _PHANTOM.prevalence_skew,
+    quantity_skew: Annotated[float, _knob("quantity_skew")] = _PHANTOM.quantity_skew,
+    prevalence: Annotated[float, _knob("prevalence")] = _PHANTOM.prevalence,
+    field_of_view: Annotated[float, _knob("field_of_view")] = _PHANTOM.field_of_view,
     workers: Annotated[int, typer.Option(help="Processes.", min=1, max=256)] = 2,
 ) -> None:
     """Write a synthetic cohort of six centers in RAM-W600's own file tree."""

@@ -1,10 +1,11 @@
 """What a run would cost, from one measured step of each task."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from rich.table import Table
 
 from ramw_fed.center import initial_weights
@@ -13,7 +14,13 @@ from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.reading import read_run_cohort, run_centers
 from ramw_fed.errors import FederationError
 from ramw_fed.learning.training import pick_device, train_round
+from ramw_fed.manifest import Meter
 from ramw_fed.tasks import get_task
+from ramw_fed.wording import counted, duration
+
+# Steps that are measured, unless the first one took longer than this.
+_STEPS, _SLOW_S = 4, 3.0
+_LOOK_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +31,11 @@ class TaskCost:
         task: Name.
         centers: Centers with examples.
         steps: Steps of the optimizer, over all centers and rounds.
-        seconds_per_step: Wall time of one step here, of the second measured pass over a few batches.
-        hours: Of all steps, shared by the workers; evaluation comes on top.
+        seconds_per_step: Wall time of one step on this device, after one to warm up.
+        hours: Of all steps, shared by the workers that train at the same time; evaluation comes on top.
         megabytes_per_round: Sent and received by one center.
+        memory_mb: Largest memory while the steps were measured, of the GPU or else of this process with all that it
+            has loaded; each worker needs as much.
     """
 
     task: str
@@ -35,6 +44,7 @@ class TaskCost:
     seconds_per_step: float
     hours: float
     megabytes_per_round: float
+    memory_mb: float
 
 
 @dataclass(frozen=True)
@@ -43,19 +53,32 @@ class Cost:
 
     tasks: tuple[TaskCost, ...]
     workers: int
+    device: str
+
+    @property
+    def hours(self) -> float:
+        """Of all tasks."""
+        return sum(task.hours for task in self.tasks)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"workers": self.workers, "tasks": [asdict(task) for task in self.tasks]}
+        tasks = [asdict(task) for task in self.tasks]
+        return {"workers": self.workers, "device": self.device, "hours": self.hours, "tasks": tasks}
 
     def table(self) -> Table:
         """Return a table for a terminal."""
-        table = Table(title=f"training cost, {self.workers} workers (measured step; evaluation comes on top)")
-        for name in ("task", "centers", "steps", "s a step", "hours", "MB a center and round"):
+        table = Table(
+            title=f"training cost on {self.device}, {counted(self.workers, 'worker')} (from a measured step)",
+            caption=f"all tasks: {duration(3600 * self.hours)} of training; evaluation comes on top",
+            title_justify="left",
+            caption_justify="left",
+        )
+        for name in ("task", "centers", "steps", "a step", "all steps", "MB a center and round", "MB of memory"):
             table.add_column(name, justify="left" if name == "task" else "right")
         for cost in self.tasks:
-            numbers = (f"{cost.seconds_per_step:.3f}", f"{cost.hours:.2f}", f"{cost.megabytes_per_round:.1f}")
-            table.add_row(cost.task, str(cost.centers), str(cost.steps), *numbers)
+            times = duration(cost.seconds_per_step), duration(3600 * cost.hours)
+            sizes = f"{cost.megabytes_per_round:.1f}", f"{cost.memory_mb:.0f}"
+            table.add_row(cost.task, str(cost.centers), str(cost.steps), *times, *sizes)
         return table
 
 
@@ -64,7 +87,8 @@ def plan(config: RunConfig) -> Cost:
     cohort = read_run_cohort(config)
     centers = run_centers(config, cohort)
     workers = min(config.workers, len(centers) * len(config.tasks))
-    return Cost(tuple(_cost(name, cohort, centers, config, workers) for name in config.tasks), workers)
+    costs = tuple(_cost(name, cohort, centers, config, workers) for name in config.tasks)
+    return Cost(costs, workers, _device_name(pick_device(config.device)))
 
 
 def _cost(name: str, cohort: Cohort, centers: tuple[str, ...], config: RunConfig, workers: int) -> TaskCost:
@@ -77,15 +101,19 @@ def _cost(name: str, cohort: Cohort, centers: tuple[str, ...], config: RunConfig
     steps = sum(-(-size // training.batch_size) for size in taking_part.values())
     steps *= training.local_epochs * training.num_rounds
     weights = initial_weights(task, cohort.description, config)
-    seconds = _seconds_per_step(name, cohort, max(taking_part, key=lambda center: taking_part[center]), config)
+    largest = max(taking_part, key=lambda center: taking_part[center])
+    seconds, memory = _measure_step(name, cohort, largest, config)
+    # Workers that share a GPU wait for each other.
+    at_once = workers if pick_device(config.device).type == "cpu" else 1
     size = sum(tensor.nbytes for tensor in weights.values())
     return TaskCost(
         task=name,
         centers=len(taking_part),
         steps=steps,
         seconds_per_step=seconds,
-        hours=steps * seconds / workers / 3600,
+        hours=steps * seconds / at_once / 3600,
         megabytes_per_round=2 * size / 2**20,
+        memory_mb=memory,
     )
 
 
@@ -104,18 +132,30 @@ class _Few:
         return self._examples.batch(rows, augment_key=augment_key)
 
 
-def _seconds_per_step(name: str, cohort: Cohort, center: str, config: RunConfig) -> float:
+def _measure_step(name: str, cohort: Cohort, center: str, config: RunConfig) -> tuple[float, float]:
+    """Return the seconds of a step, and the largest memory meanwhile in MB."""
     task = get_task(name)
-    training = config.training(task.name)
+    training = replace(config.training(task.name), local_epochs=1)
     device = pick_device(config.device)
     examples = task.examples(cohort.at(center), "train", training)
-    few = _Few(examples, 4 * training.batch_size)
     network = task.network(cohort.description, training).to(device)
     loss = task.loss(examples, training)
-    seconds = 0.0
-    for _ in range(2):  # the first pass warms caches and kernels; the second counts
+    key = (config.seed, name, 1, center)
+
+    def seconds(num_steps: int) -> float:
+        few = _Few(examples, num_steps * training.batch_size)
         started = time.perf_counter()
-        key = (config.seed, name, 1, center)
         log = train_round(network, few, loss, training, correction=None, key=key, round_number=1, device=device)
-        seconds = (time.perf_counter() - started) / log.steps
-    return seconds
+        return (time.perf_counter() - started) / log.steps
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with Meter(every_s=_LOOK_S) as meter:
+        warming = seconds(1)  # caches and kernels
+        found = seconds(_STEPS if warming < _SLOW_S else 1)
+    on_gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
+    return found, on_gpu or meter.peak_mb
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "the processor"

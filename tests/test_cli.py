@@ -352,6 +352,12 @@ def test_what_only_predictions_take_is_refused_for_a_run(call: Call, places: dic
     assert ending.sentence.startswith("E-CONFIG: only --predictions takes --allow-leakage, --centers;")
 
 
+def test_the_phantoms_options_say_their_meaning_and_default(call: Call) -> None:
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", call("cohort", "phantom", "--help").out).split())
+    assert "Patients over all centers. [default: 168]" in said
+    assert "Share of scored joints with an erosion, over all centers. [default: 0.12]" in said
+
+
 def test_predictions_take_the_readers_knobs(call: Call, places: dict[str, Path]) -> None:
     np.save(places["here"] / "folder" / "9999_9999_L.npy", np.zeros((14, 64, 64), np.uint8))
     own = ("evaluate", "--predictions", "folder", "--cohort", places["cohort"])

@@ -215,7 +215,7 @@ def test_a_faulty_radiograph_is_refused_or_left_out_with_its_prediction(
     shutil.copytree(phantom_root, root)
     faulty = outlined(phantom_cohort).radiographs[0]
     (root / "BoneSegmentation" / "masks" / "test" / f"{faulty.name}.npy").write_bytes(b"no array")
-    with pytest.raises(CohortError, match="cannot be used"):
+    with pytest.raises(CohortError, match="cannot be used: 1 kind of error, 1 of"):
         api.evaluate_predictions(good, root)
     found = api.evaluate_predictions(good, root, quarantine=0.1, out=tmp_path / "evaluation")
     assert faulty.name not in found.tables["segmentation"]["name"]

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from rich.console import RenderableType
 
+from ramw_fed.wording import counted
+
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
@@ -196,7 +198,7 @@ def summary(findings: Iterable[Finding], num_places: int = 3, num_findings: int 
     findings = tuple(findings)
     lines = [f"{f.code}: {f.text}{_few(f.places, num_places)}" for f in findings[:num_findings]]
     if len(findings) > num_findings:
-        lines.append(f"and {len(findings) - num_findings} more kinds of fault")
+        lines.append(f"and {counted(len(findings) - num_findings, 'more kind')} of fault")
     return "\n".join(f"  {line}" for line in lines)
 
 

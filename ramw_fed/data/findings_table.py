@@ -9,6 +9,7 @@ from rich.text import Text
 
 from ramw_fed.data.findings import LEVELS, Finding, Findings
 from ramw_fed.data.radiograph import SPLITS
+from ramw_fed.wording import counted
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -23,7 +24,7 @@ def renderables(findings: Findings, *, num_places: int = 5) -> list[RenderableTy
     centers: Mapping[str, Any] = findings.counts.get("centers", {})
     shown: list[RenderableType] = [_center_table(centers), _prevalence_table(centers)] if centers else []
     shown += [_lines(finding, num_places) for finding in findings.items]
-    numbers = ", ".join(f"{len(findings.at(level))} kinds of {level}" for level in LEVELS)
+    numbers = ", ".join(f"{counted(len(findings.at(level)), 'kind')} of {level}" for level in LEVELS)
     verdict = "The reader takes this folder." if findings.is_usable else "Mend the errors first."
     return [*shown, Text(f"{numbers}. {verdict}")]
 

@@ -13,6 +13,7 @@ from ramw_fed.data.ramw600 import scan_ramw600
 from ramw_fed.data.scan import Scan
 from ramw_fed.data.splits import split_by_patient
 from ramw_fed.errors import CohortError
+from ramw_fed.wording import counted
 
 # Warnings whose radiographs are not in the cohort.
 _LEAVES_OUT = ("score-without-image",)
@@ -126,6 +127,6 @@ def _quarantined(found: Scan, share: float, root: Path) -> dict[str, str]:
 def _refusal(root: Path, errors: Sequence[Finding], num_faulty: int, num_radiographs: int, share: float) -> str:
     allowed = f", at most {share:.0%} may be left out" if share else ""
     return (
-        f"{root} cannot be used: {len(errors)} kinds of error, {num_faulty} of {num_radiographs} radiographs "
-        f"faulty{allowed}.\n{summary(errors)}\n`ramw-fed cohort check {root}` lists everything"
+        f"{root} cannot be used: {counted(len(errors), 'kind')} of error, {num_faulty} of {num_radiographs} "
+        f"radiographs faulty{allowed}.\n{summary(errors)}\n`ramw-fed cohort check {root}` lists everything"
     )
