@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ramw_fed.config import POOLED
+from ramw_fed.data.joint_spaces import usual_joint_spaces
 from ramw_fed.data.radiograph import Radiograph
 from ramw_fed.errors import CohortError, ConfigError
 
@@ -21,6 +22,7 @@ class Description:
         max_grade: Largest erosion grade; grades run from 0.
         mirrored_sides: Sides that are mirrored on reading, so that all wrists look alike.
         overlap_pairs: Pairs of bones whose region of overlap is scored apart.
+        joint_spaces: Pairs of bones between which the width of the joint is measured.
         center_names: Name in the files to name of the center (an override table); names not in it stay.
     """
 
@@ -30,14 +32,27 @@ class Description:
     max_grade: int = 5
     mirrored_sides: tuple[str, ...] = ("L",)
     overlap_pairs: tuple[tuple[str, str], ...] = ()
+    joint_spaces: tuple[tuple[str, str], ...] = ()
     center_names: Mapping[str, str] = field(default_factory=dict)
 
     def overlap_indices(self) -> tuple[tuple[int, int], ...]:
         """Return the overlap pairs as indices into ``bones``."""
-        return tuple((self.bones.index(first), self.bones.index(second)) for first, second in self.overlap_pairs)
+        return self._indices(self.overlap_pairs)
+
+    def joint_space_indices(self) -> tuple[tuple[int, int], ...]:
+        """Return the pairs of the joint spaces as indices into ``bones``."""
+        return self._indices(self.joint_spaces)
+
+    def _indices(self, pairs: Iterable[tuple[str, str]]) -> tuple[tuple[int, int], ...]:
+        return tuple((self.bones.index(first), self.bones.index(second)) for first, second in pairs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as TOML and JSON hold it, without the center names: it travels with weights to other centers."""
+        """Return it as TOML and JSON hold it, without the center names: it travels with weights to other centers.
+
+        Joint spaces are left out where they are the usual ones of these bones.
+        """
+        joint_spaces = [list(pair) for pair in self.joint_spaces]
+        is_usual = self.joint_spaces == usual_joint_spaces(self.bones)
         return {
             "kind": self.kind,
             "bones": list(self.bones),
@@ -45,6 +60,7 @@ class Description:
             "max_grade": self.max_grade,
             "mirrored_sides": list(self.mirrored_sides),
             "overlap_pairs": [list(pair) for pair in self.overlap_pairs],
+            **({} if is_usual else {"joint_spaces": joint_spaces}),
         }
 
     @classmethod
@@ -57,6 +73,9 @@ class Description:
             max_grade=int(raw["max_grade"]),
             mirrored_sides=tuple(raw["mirrored_sides"]),
             overlap_pairs=tuple((first, second) for first, second in raw["overlap_pairs"]),
+            joint_spaces=tuple(
+                (first, second) for first, second in raw.get("joint_spaces", usual_joint_spaces(raw["bones"]))
+            ),
         )
 
 

@@ -13,8 +13,10 @@ from ramw_fed.data.layout import BONES, JOINTS, RAMW600, known_bone, known_joint
 from ramw_fed.errors import CohortError
 
 _NAMES = ("bones", "joints", "mirrored_sides")
-# Tables that tell where a cohort comes from; nothing reads them back.
+_PAIRS = ("overlap_pairs", "joint_spaces")
+# Tables that tell where a cohort comes from; of them only the size of a phantom is read back.
 _PROVENANCE = ("phantom", "source")
+_DETECTOR_SIDES = (600, 720)
 
 
 def read_description(path: Path, required: Iterable[str] = ()) -> Description:
@@ -36,12 +38,10 @@ def read_description(path: Path, required: Iterable[str] = ()) -> Description:
     faults = [f"unknown key {key!r}" for key in table if key not in known]
     faults += [f"{key!r} is missing" for key in required if key not in table]
     faults += [fault for key, value in table.items() if (fault := _fault(key, value))]
-    pairs = table.get("overlap_pairs", [list(pair) for pair in RAMW600.overlap_pairs])
     bones = table.get("bones", list(RAMW600.bones))
-    if not faults and "overlap_pairs" not in table:
-        pairs = [pair for pair in pairs if set(pair) <= set(bones)]
-    if not faults and not all(set(pair) <= set(bones) for pair in pairs):
-        faults.append("overlap_pairs names a bone that is not in bones")
+    for key in _PAIRS if not faults else ():
+        if not all(set(pair) <= set(bones) for pair in table.get(key, [])):
+            faults.append(f"{key} names a bone that is not in bones")
     if faults:
         raise CohortError(f"{path.name}: {'; '.join(faults)}. Known keys: {', '.join(sorted(known))} (docs/data.md)")
     return Description(
@@ -50,9 +50,26 @@ def read_description(path: Path, required: Iterable[str] = ()) -> Description:
         joints=tuple(table.get("joints", RAMW600.joints)),
         max_grade=table.get("max_grade", RAMW600.max_grade),
         mirrored_sides=tuple(table.get("mirrored_sides", RAMW600.mirrored_sides)),
-        overlap_pairs=tuple((first, second) for first, second in pairs),
+        overlap_pairs=_pairs(table, "overlap_pairs", RAMW600.overlap_pairs, bones),
+        joint_spaces=_pairs(table, "joint_spaces", RAMW600.joint_spaces, bones),
         center_names=dict(table.get("centers", {})),
     )
+
+
+def shrinking(path: Path) -> float:
+    """Return how many pixels of the detector one pixel of a phantom's image stands for.
+
+    A phantom is drawn at any size, while its table gives the spacing of the detector, as RAM-W600's does: of 600
+    pixels a side, or of 720.
+
+    Args:
+        path: A phantom's ``cohort.toml``, readable.
+    """
+    phantom = tomllib.loads(path.read_text(encoding="utf-8")).get("phantom")
+    size = phantom.get("size") if isinstance(phantom, dict) else None
+    if not isinstance(size, int) or size < 1 or size in _DETECTOR_SIDES:
+        return 1.0
+    return _DETECTOR_SIDES[0] / size
 
 
 def write_description(description: Description, path: Path, **provenance: Mapping[str, object]) -> None:
@@ -61,6 +78,14 @@ def write_description(description: Description, path: Path, **provenance: Mappin
     if description.center_names:
         table["centers"] = dict(description.center_names)
     path.write_text(tomli_w.dumps({**table, **provenance}), encoding="utf-8")
+
+
+def _pairs(
+    table: Mapping[str, Any], key: str, usual: Iterable[tuple[str, str]], bones: Iterable[str]
+) -> tuple[tuple[str, str], ...]:
+    """Pairs that the table names, else those of RAM-W600 between these bones."""
+    named = table.get(key, [pair for pair in usual if set(pair) <= set(bones)])
+    return tuple((first, second) for first, second in named)
 
 
 def _anatomical(table: dict[str, Any]) -> dict[str, Any]:
@@ -77,9 +102,9 @@ def _anatomical(table: dict[str, Any]) -> dict[str, Any]:
         spelled["bones"] = [bone(name) for name in table["bones"]]
     if isinstance(table.get("joints"), list):
         spelled["joints"] = [joint(name) for name in table["joints"]]
-    if isinstance(table.get("overlap_pairs"), list):
-        pairs = table["overlap_pairs"]
-        spelled["overlap_pairs"] = [[bone(name) for name in pair] if isinstance(pair, list) else pair for pair in pairs]
+    for key in _PAIRS:
+        if isinstance(table.get(key), list):
+            spelled[key] = [[bone(name) for name in pair] if isinstance(pair, list) else pair for pair in table[key]]
     return spelled
 
 
@@ -92,10 +117,8 @@ def _fault(key: str, value: object) -> str | None:
         return f"mirrored_sides may hold 'L' and 'R', found {value!r}"
     if key == "max_grade" and (type(value) is not int or not 1 <= value <= 100):
         return f"max_grade must be a whole number from 1 to 100, found {value!r}"
-    if key == "overlap_pairs" and not (
-        isinstance(value, list) and all(_are_names(pair) and len(pair) == 2 for pair in value)
-    ):
-        return "overlap_pairs must be a list of pairs of bones"
+    if key in _PAIRS and not (isinstance(value, list) and all(_are_names(pair) and len(pair) == 2 for pair in value)):
+        return f"{key} must be a list of pairs of bones"
     if key == "centers" and not (
         isinstance(value, dict) and all(isinstance(name, str) and name for name in value.values())
     ):

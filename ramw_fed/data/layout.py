@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from ramw_fed.data.cohort import Description
 from ramw_fed.data.dicom import SUFFIXES
+from ramw_fed.data.joint_spaces import usual_joint_spaces
 
 METADATA = "Metadata.xlsx"
 MANIFEST = "manifest.csv"
@@ -89,6 +90,7 @@ RAMW600 = Description(
     bones=BONES,
     joints=JOINTS,
     overlap_pairs=tuple((BONES[first], BONES[second]) for first, second in _OVERLAPS),
+    joint_spaces=usual_joint_spaces(BONES),
 )
 
 

@@ -33,7 +33,7 @@ class Radiograph:
         crops: Joint name to image file of the joint; empty where joints were not cut out.
         scores: Joint name to Sharp/van der Heijde erosion grade; empty where not scored.
         boxes: Joint name to ``(x0, y0, x1, y1)`` in pixels of the image; empty where not located.
-        spacing_mm: Height and width of a pixel at the detector; None where not known.
+        spacing_mm: Height and width of a pixel of the image, measured at the detector; None where not known.
         mask_split: Split of the segmentation task; None without masks or without a split.
         score_split: Split of the erosion task; None without scores or without a split.
     """

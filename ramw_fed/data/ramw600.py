@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 from ramw_fed.data import layout
 from ramw_fed.data.cohort import Description
-from ramw_fed.data.description import read_description
+from ramw_fed.data.description import read_description, shrinking
 from ramw_fed.data.findings import Collector
 from ramw_fed.data.inspection import Facts, inspect_all
 from ramw_fed.data.labels import Box, read_boxes, read_scores
@@ -70,8 +70,13 @@ def _studies(
         return {}
     studies = read_metadata(root / layout.METADATA, description.joints, collector)
     note_center_names((study.center for study in studies.values()), description, collector)
+    scale = shrinking(root / layout.DESCRIPTION) if description.kind == "phantom" else 1.0
     return {
-        name: replace(study, center=description.center_names.get(study.center, study.center))
+        name: replace(
+            study,
+            center=description.center_names.get(study.center, study.center),
+            spacing_mm=study.spacing_mm and (study.spacing_mm[0] * scale, study.spacing_mm[1] * scale),
+        )
         for name, study in studies.items()
     }
 

@@ -14,7 +14,7 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         **dict.fromkeys(("msd", "hd95", "ravd", "missing", "false", "both_empty", "dor", "mae"), _AT_LEAST_0),
         **dict.fromkeys(("mcc", "qwk"), (-1.0, 1.0)),
-        **dict.fromkeys(("slope", "intercept"), _ANYTHING),
+        **dict.fromkeys(("slope", "intercept", "bias", "loa_low", "loa_high"), _ANYTHING),
     }
 )
 """Measures that are no share of 1."""

@@ -1,12 +1,13 @@
 """Segmentation: from values per radiograph and bone to scopes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ramw_fed.errors import RamwFedError
 from ramw_fed.metrics.estimate import Entry, Estimate, NotEstimable
+from ramw_fed.metrics.joint_space_scopes import JOINT_SPACE_KINDS, joint_space_scopes
 from ramw_fed.metrics.ranges import bounded
 from ramw_fed.metrics.rows import Values, Whole, ratio
 from ramw_fed.metrics.scopes import Scope, Tree, group_by_patient, tree
@@ -30,6 +31,8 @@ class SegmentationTable:
         overlaps: P names of pairs of bones.
         bone_values: As :func:`ramw_fed.metrics.surface.segmentation_metrics` gives them, each ``(N, B)``.
         overlap_values: Likewise for the overlap regions, each ``(N, P)``.
+        spaces: J names of joint spaces.
+        space_errors: Kind of :data:`JOINT_SPACE_KINDS` to predicted less true mm, each ``(N, J)``; NaN where not known.
     """
 
     centers: tuple[str, ...]
@@ -39,6 +42,8 @@ class SegmentationTable:
     overlaps: tuple[str, ...]
     bone_values: Mapping[str, Values]
     overlap_values: Mapping[str, Values]
+    spaces: tuple[str, ...] = ()
+    space_errors: Mapping[str, Values] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse columns that do not fit together."""
@@ -50,6 +55,8 @@ class SegmentationTable:
                     f"a table of {count} radiographs needs {len(names)} values of each for {', '.join(_KEYS)}; "
                     f"wrong or missing: {', '.join(wrong) or 'centers or patients'}"
                 )
+        if self.spaces and {errors.shape for errors in self.space_errors.values()} != {(count, len(self.spaces))}:
+            raise RamwFedError(f"a table of {count} radiographs needs {len(self.spaces)} joint spaces in every row")
 
     @classmethod
     def stack(
@@ -101,6 +108,8 @@ class SegmentationTable:
             overlaps=self.overlaps,
             bone_values={key: self.bone_values[key][rows] for key in _KEYS},
             overlap_values={key: self.overlap_values[key][rows] for key in _KEYS},
+            spaces=self.spaces,
+            space_errors={kind: errors[rows] for kind, errors in self.space_errors.items()},
         )
 
 
@@ -113,7 +122,7 @@ def segmentation_tree(
 
 
 def segmentation_scope(table: SegmentationTable, *, seed: int, resamples: int = RESAMPLES) -> Scope:
-    """Every measure over these radiographs, by bone and by overlap.
+    """Every measure over these radiographs, by bone, by overlap and by joint space.
 
     Args:
         table: Radiographs of one center, or of all.
@@ -128,6 +137,11 @@ def segmentation_scope(table: SegmentationTable, *, seed: int, resamples: int = 
     scope: Scope = {"by": {"bone": {}, "overlap": {}}}
     for path, entry in zip(columns, _entries(values, keys, patients, seed, resamples), strict=True):
         _put(scope, path, entry)
+    for kind in JOINT_SPACE_KINDS:
+        errors = table.space_errors.get(kind, np.empty((len(units), 0)))
+        scope["by"][kind] = joint_space_scopes(
+            kind, table.spaces, errors, units, patients, seed=seed, resamples=resamples
+        )
     return scope
 
 

@@ -1,6 +1,7 @@
 """Bones as masks that may overlap: one sigmoid a bone."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from ramw_fed.data.transforms import VARIATIONS, cut_middle, standardize, vary
 from ramw_fed.learning.inference import predict, predict_images
 from ramw_fed.learning.losses import Loss, dice_bce
 from ramw_fed.learning.models import segmentation_network
+from ramw_fed.metrics.joint_space import mean_widths
+from ramw_fed.metrics.joint_space_scopes import JOINT_SPACE_KINDS
 from ramw_fed.metrics.overlap import dice, overlap_pair_masks
 from ramw_fed.metrics.ranges import range_of
 from ramw_fed.metrics.segmentation_scopes import SegmentationTable, segmentation_tree
@@ -25,6 +28,7 @@ from ramw_fed.metrics.surface import SEGMENTATION_COUNTS, SEGMENTATION_METRICS, 
 from ramw_fed.tasks.task import TEXT, Column, Sums, Table, Task
 
 MEASURES = (*SEGMENTATION_METRICS, *SEGMENTATION_COUNTS)
+SPACE_COLUMNS = tuple(f"{kind}_{side}" for kind in JOINT_SPACE_KINDS for side in ("predicted", "true"))
 Masks = NDArray[np.bool_]
 
 
@@ -94,7 +98,8 @@ def measure(model: nn.Module, cohort: Cohort, split: Split, config: Segmentation
 
     Returns:
         ``center``, ``patient``, ``name``; each measure ``(rows, bones)``, and with ``overlap_`` before its name
-        ``(rows, pairs)``.
+        ``(rows, pairs)``; ``joint_space_predicted`` and ``joint_space_true`` ``(rows, spaces)`` in mm, and their
+        changes since the exam before, ``joint_space_change_predicted`` and ``joint_space_change_true``.
     """
     examples = SegmentationExamples(cohort, split, config)
     radiographs, description = examples.cohort.radiographs, examples.cohort.description
@@ -110,6 +115,7 @@ def measure(model: nn.Module, cohort: Cohort, split: Split, config: Segmentation
 def columns(description: Description) -> dict[str, Column]:
     """Return what the columns of :func:`measure` hold."""
     widths = {"": len(description.bones), "overlap_": len(description.overlap_pairs)}
+    spaces, (least, most) = len(description.joint_spaces), range_of("bias")
     return {
         **dict.fromkeys(("center", "patient", "name"), TEXT),
         **{
@@ -117,6 +123,7 @@ def columns(description: Description) -> dict[str, Column]:
             for prefix, width in widths.items()
             for name in MEASURES
         },
+        **dict.fromkeys(SPACE_COLUMNS, Column(least=least, most=most, is_optional=True, width=spaces)),
     }
 
 
@@ -129,9 +136,10 @@ def tabulate(cohort: Cohort, pairs: Iterable[tuple[Masks, Masks]], config: Segme
         config: Knobs of the task.
     """
     description = cohort.description
-    indices = description.overlap_indices()
+    indices, spaces = description.overlap_indices(), description.joint_space_indices()
     measured: list[dict[str, NDArray[np.float64]]] = []
-    for predicted, truth in pairs:
+    widths_mm: dict[str, list[NDArray[np.float64]]] = {"predicted": [], "true": []}
+    for radiograph, (predicted, truth) in zip(cohort.radiographs, pairs, strict=True):
         bones = segmentation_metrics(predicted, truth, tolerance_px=config.tolerance_px)
         overlaps = segmentation_metrics(
             overlap_pair_masks(predicted, indices),
@@ -139,6 +147,8 @@ def tabulate(cohort: Cohort, pairs: Iterable[tuple[Masks, Masks]], config: Segme
             tolerance_px=config.tolerance_px,
         )
         measured.append({**bones, **{f"overlap_{name}": values for name, values in overlaps.items()}})
+        for name, masks in (("predicted", predicted), ("true", truth)):
+            widths_mm[name].append(mean_widths(masks, spaces, radiograph.spacing_mm))
     widths = {"": len(description.bones), "overlap_": len(indices)}
     return {
         "center": np.array([radiograph.center for radiograph in cohort.radiographs], dtype=np.str_),
@@ -149,6 +159,7 @@ def tabulate(cohort: Cohort, pairs: Iterable[tuple[Masks, Masks]], config: Segme
             for prefix, width in widths.items()
             for name in MEASURES
         },
+        **_space_columns(cohort.radiographs, widths_mm, len(spaces)),
     }
 
 
@@ -170,6 +181,11 @@ def summarize(
         overlaps=tuple("+".join(pair) for pair in description.overlap_pairs),
         bone_values={name: np.asarray(table[name], np.float64) for name in MEASURES},
         overlap_values={name: np.asarray(table[f"overlap_{name}"], np.float64) for name in MEASURES},
+        spaces=tuple("+".join(pair) for pair in description.joint_spaces),
+        space_errors={
+            kind: np.asarray(table[f"{kind}_predicted"], np.float64) - np.asarray(table[f"{kind}_true"], np.float64)
+            for kind in JOINT_SPACE_KINDS
+        },
     )
     listed = sorted({*own.centers, *centers})
     return segmentation_tree(own, centers=listed, seed=seed, resamples=resamples)
@@ -211,6 +227,32 @@ def _at_native_size(
     if margin:
         predicted, truth = (_frame(masks, config) for masks in (predicted, truth))
     return predicted, np.ascontiguousarray(truth)
+
+
+def _space_columns(
+    radiographs: Sequence[Radiograph], widths_mm: Mapping[str, Sequence[NDArray[np.float64]]], num_spaces: int
+) -> dict[str, NDArray[np.float64]]:
+    width, change = JOINT_SPACE_KINDS
+    columns: dict[str, NDArray[np.float64]] = {}
+    for side, rows in widths_mm.items():
+        columns[f"{width}_{side}"] = np.array(rows, np.float64).reshape(-1, num_spaces)
+        columns[f"{change}_{side}"] = _changes(radiographs, columns[f"{width}_{side}"])
+    return columns
+
+
+def _changes(radiographs: Sequence[Radiograph], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Value less that of the exam before, of the same wrist; NaN for the first exam. Exams follow their keys."""
+    changes = np.full_like(values, np.nan)
+    order = sorted(range(len(radiographs)), key=lambda row: _place(radiographs[row]))
+    for before, row in pairwise(order):
+        one, other = radiographs[before], radiographs[row]
+        if _place(one)[:3] == _place(other)[:3] and one.exam != other.exam:
+            changes[row] = values[row] - values[before]
+    return changes
+
+
+def _place(radiograph: Radiograph) -> tuple[str, ...]:
+    return radiograph.center, radiograph.patient, radiograph.side, radiograph.exam, radiograph.name
 
 
 def _frame(masks: Masks, config: SegmentationConfig) -> Masks:

@@ -42,7 +42,8 @@ def test_the_phantom_is_read_whole(phantom_cohort: Cohort, phantom_root: Path) -
         assert radiograph.masks is not None
         assert radiograph.mask_split == radiograph.masks.parent.name
         assert set(radiograph.boxes) == set(JOINTS)
-        assert radiograph.spacing_mm == (0.149, 0.149)
+        # drawn with 64 pixels a side where the detector has 600 of .149 mm
+        assert radiograph.spacing_mm == pytest.approx((0.149 * 600 / 64,) * 2)
         assert set(radiograph.scores) in ({*JOINTS}, set())
         assert set(radiograph.crops) == set(radiograph.scores)
         assert radiograph.score_split == (radiograph.mask_split if radiograph.scores else None)
