@@ -150,7 +150,12 @@ def facing(one: Outline, other: Outline) -> Facing:
     """Return the part of ``one`` that faces ``other``; both have points."""
     there = _nearest(one.points, other)
     normals = other.normals[there]
-    widths = ((one.points - other.points[there]) * normals).sum(axis=1)
+    gaps = one.points - other.points[there]
+    along = (gaps * normals).sum(axis=1)
+    squared = (gaps**2).sum(axis=1)
+    # The foot of the perpendicular lies within half a step of the nearest point; a normal's tremor leads farther.
+    aside = np.minimum(squared - along**2, (other.lengths[there] / 2) ** 2)
+    widths = np.copysign(np.sqrt(np.maximum(squared - aside, 0.0)), along)
     opposed = np.flatnonzero((one.normals * normals).sum(axis=1) <= -np.cos(_FACING))
     back = _nearest(other.points[there[opposed]], one)
     astray = np.linalg.norm(one.points[back] - one.points[opposed], axis=1)
