@@ -20,6 +20,7 @@ joints = ["MedialTibia", "LateralTibia"]
 max_grade = 4
 mirrored_sides = ["R"]
 overlap_pairs = [["Femur", "Tibia"]]
+joint_spaces = [["Femur", "Tibia"]]
 
 [centers]
 "Clinic 3" = "Third"

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from ramw_fed import api
 from ramw_fed.data.layout import BONES
-from ramw_fed.learning.weights_file import load_weights
+from ramw_fed.learning.weights_file import KEY, load_weights
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "ramw600"
 
@@ -20,6 +21,8 @@ def test_the_shipped_weights_are_small_and_say_that_phantoms_taught_them() -> No
         _, card = load_weights(path)
     assert card.description.kind == "phantom"
     assert card.description.bones == BONES
+    with safe_open(path, framework="pt") as file:  # written again the card has the same bytes
+        assert card.to_json() == file.metadata()[KEY]
 
 
 def test_without_a_run_the_shipped_weights_find_bones_and_score_no_erosion(phantom_cohort, tmp_path: Path) -> None:

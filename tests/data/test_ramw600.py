@@ -2,13 +2,14 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import openpyxl
 import pytest
 
-from ramw_fed.data.cohort import Cohort
+from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.layout import BONES, JOINTS, RAMW600
 from ramw_fed.data.phantom.anatomy import BONES as DRAWN_BONES
 from ramw_fed.data.phantom.anatomy import JOINTS as DRAWN_JOINTS
@@ -128,10 +129,55 @@ def test_published_spellings_of_bones_and_joints_may_stand_in_cohort_toml(copy: 
     joints = [joint.replace("Trapezium", "Trapzium") for joint in JOINTS]
     (copy / "cohort.toml").write_text(
         f"bones = {bones}\njoints = {joints}\noverlap_pairs = [['Trapzium', 'Trapzoid']]\n"
+        "joint_spaces = [['Trapzium', 'Scaphoid']]\n"
     )
     description = read_cohort(copy).description
     assert (description.bones, description.joints) == (BONES, JOINTS)
     assert description.overlap_pairs == (("Trapezium", "Trapezoid"),)
+    assert description.joint_spaces == (("Trapezium", "Scaphoid"),)
+
+
+def test_joint_spaces_are_written_only_where_they_are_not_the_usual_ones_of_the_bones() -> None:
+    # What weights say of their images has no such key for wrists: cards and cohort.toml stay as they were.
+    assert len(RAMW600.joint_spaces) == 6
+    assert RAMW600.joint_space_indices()[0] == (BONES.index("DistalRadius"), BONES.index("Lunate"))
+    assert "joint_spaces" not in RAMW600.to_dict()
+    fewer = replace(RAMW600, joint_spaces=(("Lunate", "Capitate"),))
+    none = replace(RAMW600, joint_spaces=())
+    knee = replace(RAMW600, bones=("Femur", "Tibia"), overlap_pairs=(), joint_spaces=(("Femur", "Tibia"),))
+    for description in (RAMW600, fewer, none, knee, replace(knee, joint_spaces=())):
+        assert Description.from_dict(description.to_dict()) == description
+    assert none.to_dict()["joint_spaces"] == []
+    assert "joint_spaces" not in replace(knee, joint_spaces=()).to_dict()
+
+
+def test_a_wrist_that_shows_fewer_bones_has_the_usual_spaces_between_those(copy: Path) -> None:
+    names = [bone if bone in ("Lunate", "Capitate", "Scaphoid") else f"other {bone}" for bone in BONES]
+    (copy / "cohort.toml").write_text(f"bones = {names}\njoints = {list(JOINTS)}\n")
+    assert read_cohort(copy).description.joint_spaces == (("Scaphoid", "Capitate"), ("Lunate", "Capitate"))
+
+
+@pytest.mark.parametrize(
+    ("line", "factor"),
+    [
+        ("[phantom]\nsize = 64", 600 / 64),
+        ("[phantom]\nsize = 600", 1),
+        ("[phantom]\nsize = 720", 1),
+        ("[phantom]\nseed = 1", 1),
+        ("phantom = 3", 1),
+        ("[phantom]\nsize = '64'", 1),
+        ("[phantom]\nsize = 0", 1),
+    ],
+)
+def test_the_spacing_of_a_phantom_follows_the_size_at_which_it_was_drawn(copy: Path, line: str, factor: float) -> None:
+    (copy / "cohort.toml").write_text(f'kind = "phantom"\n{line}\n')
+    for radiograph in read_cohort(copy).radiographs:
+        assert radiograph.spacing_mm == pytest.approx((0.149 * factor,) * 2)
+
+
+def test_the_spacing_of_real_images_is_that_of_the_table(copy: Path) -> None:
+    (copy / "cohort.toml").write_text('kind = "real"\n[phantom]\nsize = 64\n')
+    assert {radiograph.spacing_mm for radiograph in read_cohort(copy).radiographs} == {(0.149, 0.149)}
 
 
 def test_other_bones_and_joints_need_no_code(copy: Path) -> None:
@@ -140,6 +186,7 @@ def test_other_bones_and_joints_need_no_code(copy: Path) -> None:
     )
     read = read_cohort(copy)
     assert read.description.overlap_pairs == ()
+    assert read.description.joint_spaces == ()
     assert all(set(radiograph.scores) <= {"Lunate"} for radiograph in read.radiographs)
 
 
@@ -232,7 +279,9 @@ def test_a_folder_without_a_cohort_is_an_error(tmp_path: Path, make: object) -> 
         ('bones = ["a", "a"]', "bones must be"),
         ("max_grade = true", "max_grade must be"),
         ('colour = "blue"', "unknown key 'colour'"),
-        ('overlap_pairs = [["Lunate", "Femur"]]', "not in bones"),
+        ('overlap_pairs = [["Lunate", "Femur"]]', "overlap_pairs names a bone that is not in bones"),
+        ('joint_spaces = [["Lunate", "Femur"]]', "joint_spaces names a bone that is not in bones"),
+        ('joint_spaces = [["Lunate"]]', "joint_spaces must be"),
         ("kind = ", "TOML"),
     ],
 )
