@@ -171,6 +171,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays, crops and scores.")],
     side: Annotated[str | None, typer.Option(help="L or R; by default from the file's name, else by fit.")] = None,
     research: Annotated[bool, typer.Option(help="Give erosion scores of weights that only saw phantoms.")] = False,
+    spacing_mm: Annotated[float | None, typer.Option(help="Side of a pixel, for joint spaces in mm.")] = None,
     as_json: Json = False,
 ) -> None:
     """Find the bones in radiographs; without RUN with the shipped weights, which only ever saw phantoms."""
@@ -178,7 +179,9 @@ def predict(
 
     folder, images = (paths[0], paths[1:]) if (paths[0] / "config.toml").exists() else (None, paths)
     with progress(_err) as watch:
-        result = api.predict(images, out=out, run=folder, side=side, research=research, watch=watch)
+        result = api.predict(
+            images, out=out, run=folder, side=side, research=research, spacing_mm=spacing_mm, watch=watch
+        )
     _note(result.remarks)
     _print(result.as_dict(), result.tables(), as_json)
 

@@ -17,11 +17,13 @@ from torch import nn
 
 from ramw_fed.config import ErosionConfig, SegmentationConfig
 from ramw_fed.data.cohort import Description
+from ramw_fed.data.dicom import SUFFIXES, read_header
 from ramw_fed.data.radiograph import read_grey
 from ramw_fed.data.resizing import stretch
 from ramw_fed.errors import ConfigError, RunError
 from ramw_fed.learning.training import pick_device
 from ramw_fed.learning.weights_file import Card, load_weights
+from ramw_fed.metrics.joint_space import JointSpace, Spacing, joint_spaces
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.overlays import draw_overlay, label, write_png
 from ramw_fed.run_folder import RunFolder, make_folder, refuse_blocked
@@ -50,6 +52,7 @@ class Prediction:
         is_side_guessed: The file's name does not tell it; the reading with the surer masks was kept.
         areas: Bone to its pixels; 0 where none were found.
         erosions: Joint to the probability of an erosion; empty where no score may be given.
+        spaces: Names of two bones to the width of their joint; empty where the size of a pixel is not known.
     """
 
     image: str
@@ -57,6 +60,13 @@ class Prediction:
     is_side_guessed: bool
     areas: Mapping[str, int]
     erosions: Mapping[str, float] = field(default_factory=dict)
+    spaces: Mapping[str, JointSpace] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        spaces = {name: {"mean_mm": one.mean_mm, "minimum_mm": one.minimum_mm} for name, one in self.spaces.items()}
+        known = {"image": self.image, "side": self.side, "areas": dict(self.areas), "erosions": dict(self.erosions)}
+        return known | {"joint_spaces": spaces}
 
 
 @dataclass(frozen=True)
@@ -69,10 +79,7 @@ class Predictions:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        items = [
-            {"image": one.image, "side": one.side, "areas": dict(one.areas), "erosions": dict(one.erosions)}
-            for one in self.items
-        ]
+        items = [one.as_dict() for one in self.items]
         return {"items": items, "remarks": list(self.remarks), "watermark": self.watermark}
 
     def tables(self) -> list[Shown]:
@@ -117,12 +124,14 @@ def predict(
     run: Path | None = None,
     side: str | None = None,
     research: bool = False,
+    spacing_mm: float | None = None,
     watch: Watch = nobody,
 ) -> Predictions:
     """Segment radiographs into the folder ``out``.
 
     For each image: ``<stem>.npy`` ``(bones, H, W)`` uint8 at the image's size and orientation, ``<stem>.png`` with the
-    outlines, ``crops/<stem>_<joint>.png``; over all images ``bones.csv``, and ``scores.csv`` where scores may be given.
+    outlines, ``crops/<stem>_<joint>.png``; over all images ``bones.csv``, ``joint_spaces.csv`` where a pixel's size
+    is known, and ``scores.csv`` where scores may be given.
 
     Args:
         images: 8-bit image files, grey or with equal channels, bone bright, as a wrist fills the frame in RAM-W600.
@@ -130,15 +139,18 @@ def predict(
         run: Folder of a finished run; None for the weights that come with the package.
         side: ``"L"`` or ``"R"`` for all images; None reads ``_L`` or ``_R`` at the end of the name, else tries both.
         research: Give erosion scores also of weights that only saw phantoms.
+        spacing_mm: Side of a pixel of all images; None takes it from the header of a DICOM file.
         watch: Told how many images are done.
 
     Raises:
-        ConfigError: ``side`` is neither, an image is missing, two images have one stem, or a result would replace an
-            image that was given.
+        ConfigError: ``side`` is neither, the spacing is not above 0, an image is missing, two images have one stem, or
+            a result would replace an image that was given.
         RunError: There are no weights for segmentation, or the folder cannot be made.
         CohortError: An image cannot be read.
     """
     _check(images, side)
+    if spacing_mm is not None and not 0 < spacing_mm < 10:
+        raise ConfigError(f"the spacing is {spacing_mm} mm; the side of a pixel is wanted, above 0 and below 10")
     refuse_blocked(out)
     _refuse_to_replace(images, out)
     bones = _load(run, "segmentation")
@@ -146,7 +158,8 @@ def predict(
     is_marked = joints is not None and joints.card.description.kind != "real"
     predictions = []
     for done, path in enumerate(images, start=1):
-        predictions.append(_predict(path, out, side, bones, joints, is_marked))
+        spacing = (spacing_mm, spacing_mm) if spacing_mm else _spacing_in_header(path)
+        predictions.append(_predict(path, out, side, spacing, bones, joints, is_marked))
         watch("images", done, len(images))
     found = Predictions(predictions, remarks, WATERMARK if is_marked else "research only")
     _write_tables(out, found, bones.card.description)
@@ -202,7 +215,13 @@ def _near_end(points: NDArray[np.float64], center: NDArray[np.float64]) -> NDArr
 
 
 def _predict(
-    path: Path, out: Path, side: str | None, bones: _Model, joints: _Model | None, is_marked: bool
+    path: Path,
+    out: Path,
+    side: str | None,
+    spacing_mm: Spacing | None,
+    bones: _Model,
+    joints: _Model | None,
+    is_marked: bool,
 ) -> Prediction:
     image = read_grey(path)
     known = cast(Side | None, side or _side_in_name(path))
@@ -219,7 +238,18 @@ def _predict(
     write_png(out / f"{path.stem}.png", label(picture, WATERMARK) if is_marked else picture)
     names = bones.card.description.bones
     areas = {name: int(mask.sum()) for name, mask in zip(names, masks, strict=True)}
-    return Prediction(path.name, read_as, known is None, areas, erosions)
+    spaces = _spaces(masks, bones.card.description, spacing_mm)
+    return Prediction(path.name, read_as, known is None, areas, erosions, spaces)
+
+
+def _spaces(masks: Masks, description: Description, spacing_mm: Spacing | None) -> dict[str, JointSpace]:
+    found = joint_spaces(masks, description.joint_space_indices(), spacing_mm)
+    names = ["+".join(pair) for pair in description.joint_spaces]
+    return {name: one for name, one in zip(names, found, strict=True) if isinstance(one, JointSpace)}
+
+
+def _spacing_in_header(path: Path) -> Spacing | None:
+    return read_header(path).spacing_mm if path.suffix.lower() in SUFFIXES else None
 
 
 def _score(crop: Image, joint: str, side: Side, model: _Model) -> float:
@@ -264,8 +294,17 @@ def _write_tables(out: Path, found: Predictions, description: Description) -> No
         writer = csv.writer(file)
         writer.writerow(["image", "side", *description.bones])
         writer.writerows([one.image, one.side, *one.areas.values()] for one in found.items)
+    for name in ("joint_spaces.csv", "scores.csv"):
+        (out / name).unlink(missing_ok=True)  # one of an earlier call must not stand beside these masks
+    measured = [one for one in found.items if one.spaces]
+    if measured:
+        with (out / "joint_spaces.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", "side", "joint_space", "mean_mm", "minimum_mm"])
+            for one in measured:
+                for name, space in one.spaces.items():
+                    writer.writerow([one.image, one.side, name, f"{space.mean_mm:.3f}", f"{space.minimum_mm:.3f}"])
     scored = [one for one in found.items if one.erosions]
-    (out / "scores.csv").unlink(missing_ok=True)  # one of an earlier call must not stand beside these masks
     if scored:
         with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -296,7 +335,7 @@ def _check(images: Sequence[Path], side: str | None) -> None:
 def _refuse_to_replace(images: Sequence[Path], out: Path) -> None:
     """A radiograph must not be lost to the picture drawn of it, whatever links or detours lead to it."""
     given = {_identity(path) for path in images}
-    results = [out / "bones.csv", out / "scores.csv"]
+    results = [out / "bones.csv", out / "joint_spaces.csv", out / "scores.csv"]
     for path in images:
         results += [out / f"{path.stem}.npy", out / f"{path.stem}.png"]
         results += (out / "crops").glob(f"{glob.escape(path.stem)}_*.png")
