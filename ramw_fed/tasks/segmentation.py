@@ -155,7 +155,7 @@ def tabulate(cohort: Cohort, pairs: Iterable[tuple[Masks, Masks]], config: Segme
         "patient": np.array([radiograph.patient for radiograph in cohort.radiographs], dtype=np.str_),
         "name": np.array([radiograph.name for radiograph in cohort.radiographs], dtype=np.str_),
         **{
-            prefix + name: np.array([each[prefix + name] for each in measured], np.float64).reshape(-1, width)
+            prefix + name: np.array([each[prefix + name] for each in measured], np.float64).reshape(len(measured), width)
             for prefix, width in widths.items()
             for name in MEASURES
         },
@@ -235,7 +235,7 @@ def _space_columns(
     width, change = JOINT_SPACE_KINDS
     columns: dict[str, NDArray[np.float64]] = {}
     for side, rows in widths_mm.items():
-        columns[f"{width}_{side}"] = np.array(rows, np.float64).reshape(-1, num_spaces)
+        columns[f"{width}_{side}"] = np.array(rows, np.float64).reshape(len(rows), num_spaces)
         columns[f"{change}_{side}"] = _changes(radiographs, columns[f"{width}_{side}"])
     return columns
 

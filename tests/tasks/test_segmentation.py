@@ -215,6 +215,15 @@ def test_a_change_is_from_the_exam_before_of_the_same_wrist(phantom_cohort: Coho
             assert np.isnan(table["joint_space_change_true"][row]).all()
 
 
+def test_a_cohort_may_have_neither_overlap_pairs_nor_joint_spaces(phantom_cohort: Cohort) -> None:
+    bare = replace(phantom_cohort.description, overlap_pairs=(), joint_spaces=())
+    examples = SegmentationExamples(phantom_cohort, "test", CONFIG)
+    table = measure(Oracle(logits_of(examples)), replace(phantom_cohort, description=bare), "test", CONFIG, CPU)
+    assert table["overlap_dsc"].shape == table["joint_space_true"].shape == (len(examples), 0)
+    scopes = summarize(table, bare, CONFIG, 100, 0, centers=phantom_cohort.centers)
+    assert scopes["macro"]["by"]["joint_space"] == scopes["macro"]["by"]["overlap"] == {}
+
+
 def test_without_spacing_there_is_no_joint_space(phantom_cohort: Cohort) -> None:
     unknown = phantom_cohort.keep(replace(radiograph, spacing_mm=None) for radiograph in phantom_cohort.radiographs)
     examples = SegmentationExamples(unknown, "test", CONFIG)
