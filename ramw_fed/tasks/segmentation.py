@@ -155,7 +155,9 @@ def tabulate(cohort: Cohort, pairs: Iterable[tuple[Masks, Masks]], config: Segme
         "patient": np.array([radiograph.patient for radiograph in cohort.radiographs], dtype=np.str_),
         "name": np.array([radiograph.name for radiograph in cohort.radiographs], dtype=np.str_),
         **{
-            prefix + name: np.array([each[prefix + name] for each in measured], np.float64).reshape(len(measured), width)
+            prefix + name: np.array([each[prefix + name] for each in measured], np.float64).reshape(
+                len(measured), width
+            )
             for prefix, width in widths.items()
             for name in MEASURES
         },
