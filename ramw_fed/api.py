@@ -37,7 +37,13 @@ from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.studies.config import Study
+from ramw_fed.studies.cost import StudyCost
+from ramw_fed.studies.cost import plan_study as cost_of_study
+from ramw_fed.studies.planner import plan_power as power_of_study
+from ramw_fed.studies.results import Results
 from ramw_fed.studies.study import run_study
+from ramw_fed.studies.table import read_table
+from ramw_fed.studies.work import PhantomFolder, Work, cohort_roots
 
 
 def load_cohort(root: Path, *, split: str = "official") -> Cohort:
@@ -115,8 +121,29 @@ def study(config: Study, *, out: Path, watch: Watch = nobody) -> dict[str, Any]:
     Raises:
         RamwFedError: A knob, a file, a run or the folder does not allow it; the message says what to do.
     """
-    make = partial(phantom_folder, workers=config.base.workers, watch=watch)
-    return run_study(config, out, make, watch)
+    return run_study(config, out, _phantoms(config, watch), watch)
+
+
+def plan_study(config: Study, *, out: Path, watch: Watch = nobody) -> StudyCost:
+    """Return what a study would cost, less what is finished in ``out``, from a measured step of each task."""
+    return cost_of_study(_work(config, out, watch))
+
+
+def plan_power(config: Study, *, out: Path, watch: Watch = nobody) -> list[dict[str, Any]]:
+    """Return the smallest differences that a study can find; a finished study in ``out`` serves as its pilot."""
+    work = _work(config, out, watch)
+    pilot = None
+    if (out / "table.csv").exists():
+        pilot = Results(read_table(out), seed=config.base.seed, resamples=config.base.resamples)
+    return power_of_study(work, pilot)
+
+
+def _work(config: Study, out: Path, watch: Watch) -> Work:
+    return Work(config, out, cohort_roots(config, _phantoms(config, watch)), watch)
+
+
+def _phantoms(config: Study, watch: Watch) -> PhantomFolder:
+    return partial(phantom_folder, workers=config.base.workers, watch=watch)
 
 
 def evaluate(
@@ -296,6 +323,8 @@ __all__: Sequence[str] = [
     "part_by_center",
     "phantom_folder",
     "plan",
+    "plan_power",
+    "plan_study",
     "predict",
     "run",
     "study",

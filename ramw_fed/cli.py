@@ -86,17 +86,33 @@ def study(
     cohort: Annotated[Path | None, typer.Option(help="Folder of a cohort; by default the file's phantom.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; by default runs/ and the file's name.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that train and measure at the same time.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what is left to train and how long, and stop.")] = False,
+    power: Annotated[
+        bool, typer.Option("--power", help="Say which differences can be found at all, and stop.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Study how the centers differ: many runs, one table, its statistics. Run it again after a kill: it goes on."""
+    """Study how the centers differ: many runs, one table, its statistics. After a kill, the same command goes on."""
     from ramw_fed import api
+    from ramw_fed.report.study_console import power_table, study_tables
     from ramw_fed.studies.config import Study
 
     given = {"cohort": str(cohort.resolve()) if cohort else None, "workers": workers}
     tree = read_toml(config) | {name: value for name, value in given.items() if value is not None}
+    asked, folder = Study.of(config.stem, tree), out or Path("runs") / config.stem
     with progress(_err) as watch:
-        found = api.study(Study.of(config.stem, tree), out=out or Path("runs") / config.stem, watch=watch)
-    _print(found, [], as_json)
+        if plan:
+            cost = api.plan_study(asked, out=folder, watch=watch)
+            _print(cost.as_dict(), cost.table(), as_json)
+        if power:
+            rows = api.plan_power(asked, out=folder, watch=watch)
+            _print(rows, power_table(rows), as_json)
+        if plan or power:
+            return
+        found = api.study(asked, out=folder, watch=watch)
+    _print(found, study_tables(found), as_json)
+    if not as_json:
+        _out.print(Text.assemble((str(folder), "bold"), ": table.csv, table.parquet, analysis.json, study.json, runs/"))
 
 
 @app.command()

@@ -35,7 +35,7 @@ def comparison(task: str, metric: str, arms: Mapping[str, Scopes]) -> Table:
     for scope in ("macro", "pooled"):
         entries = [scopes[scope].get(metric) for scopes in arms.values()]
         table.add_row(scope, _patients(entries[0]), *(estimate_text(entry, reasons) for entry in entries))
-    return _with_reasons(table, reasons)
+    return with_reasons(table, reasons)
 
 
 def overview(task: str, split: str, scopes: Scopes) -> Table:
@@ -53,7 +53,7 @@ def overview(task: str, split: str, scopes: Scopes) -> Table:
     for name, values in (*rows, ("macro", scopes["macro"]), ("pooled", scopes["pooled"])):
         cells = [estimate_text(values.get(metric), reasons) for metric in metrics]
         table.add_row(name, _patients(values.get(metrics[0])), *cells)
-    return _with_reasons(table, reasons)
+    return with_reasons(table, reasons)
 
 
 def differences(arms: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[str, Scopes]]) -> Table:
@@ -77,7 +77,7 @@ def differences(arms: Sequence[Mapping[str, Any]], tasks: Mapping[str, Mapping[s
             for place, (where, scope) in enumerate(rows):
                 table.add_row("" if place else metric, where, *_difference_cells(scope[metric], reasons))
             table.add_section()
-    return _with_reasons(table, reasons)
+    return with_reasons(table, reasons)
 
 
 def _difference_cells(entry: Mapping[str, Any], reasons: list[str]) -> list[str]:
@@ -87,25 +87,26 @@ def _difference_cells(entry: Mapping[str, Any], reasons: list[str]) -> list[str]
     effect = entry.get("rank_biserial")
     return [
         str(entry["n"]),
-        *(_short(entry[arm]) for arm in ("first", "second")),
+        *(short(entry[arm]) for arm in ("first", "second")),
         estimate_text(entry, reasons),
-        *(_chance(entry.get(name)) for name in ("p", "p_holm")),
-        "-" if effect is None else _short(effect),
+        *(chance(entry.get(name)) for name in ("p", "p_holm")),
+        "-" if effect is None else short(effect),
         entry.get("reading", "-"),
     ]
 
 
-def _with_reasons(table: Table, reasons: Sequence[str]) -> Table:
+def with_reasons(table: Table, reasons: Sequence[str]) -> Table:
     """Put the reasons below the table, each once: a column of them would be wider than a terminal."""
     table.caption_justify = "left"
     table.caption = "\n".join(f"({number}) {reason}" for number, reason in enumerate(reasons, start=1)) or None
     return table
 
 
-def _chance(p: float | None) -> str:
+def chance(p: float | None) -> str:
+    """Return a p-value, a dash where there is none."""
     if p is None:
         return "-"
-    return "<.001" if p < 0.001 else _short(p)
+    return "<.001" if p < 0.001 else short(p)
 
 
 def estimate_text(entry: Mapping[str, Any] | None, reasons: list[str]) -> str:
@@ -125,13 +126,13 @@ def estimate_text(entry: Mapping[str, Any] | None, reasons: list[str]) -> str:
             reasons.append(entry["reason"])
         return f"not estimable ({reasons.index(entry['reason']) + 1})"
     if entry["ci"] is None:
-        return _short(entry["value"])
-    low, high = map(_short, entry["ci"])
+        return short(entry["value"])
+    low, high = map(short, entry["ci"])
     between = " to " if "-" in low + high else "-"
-    return f"{_short(entry['value'])} ({low}{between}{high})"
+    return f"{short(entry['value'])} ({low}{between}{high})"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Return three digits behind the point, without the zero before it."""
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
 

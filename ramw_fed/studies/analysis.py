@@ -9,7 +9,7 @@ from typing import Any
 
 from ramw_fed.comparison import METRICS
 from ramw_fed.studies import cross_site_matrix, dose_response, leave_one_center_out, matched_arms, scale_up
-from ramw_fed.studies.scores import Results
+from ramw_fed.studies.results import Results
 from ramw_fed.studies.table import Columns
 
 _ANALYSES = MappingProxyType(

@@ -46,6 +46,10 @@ class StudyConfig(Knobs):
     tune: tuple[str, ...] = knob(
         (), "grid that every arm searches with its own validation split, knob = value | value; empty: none"
     )
+    expected_deviation: float = knob(
+        0.05, "--power without a pilot: standard deviation of patients' differences", least=1e-6, most=1000
+    )
+    expected_auroc: float = knob(0.8, "--power: AUROC of either arm", least=0.51, most=0.99)
     orders: int = knob(3, "scale-up: orders in which centers come in", least=1, most=100)
     dial: str = knob("shift", "dose-response: dial of the phantom", choices=DIALS)
     doses: tuple[str, ...] = knob(("0", "0.5", "1"), "dose-response: settings of the dial")

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ramw_fed.studies.scores import Entry, Model, Results, less, mean_of, within_centers
+from ramw_fed.studies.results import Entry, Model, Results
+from ramw_fed.studies.scores import less, mean_of, within_centers
 from ramw_fed.studies.training import CENTRAL, LOCAL, Cell, Ground, alone, federated, pooled
 
 DESIGN = "cross-site-matrix"

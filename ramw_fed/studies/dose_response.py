@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ramw_fed.metrics.classification import CLASSIFICATION_METRICS
-from ramw_fed.studies.scores import Entry, Results, within_centers
+from ramw_fed.studies.results import Entry, Results
+from ramw_fed.studies.scores import within_centers
 from ramw_fed.studies.training import CENTRAL, LOCAL, Cell, Ground, alone, federated, pooled
 
 DESIGN = "dose-response"

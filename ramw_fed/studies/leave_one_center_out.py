@@ -12,7 +12,8 @@ import numpy as np
 
 from ramw_fed.metrics.ranges import range_of
 from ramw_fed.metrics.scopes import macro_entry
-from ramw_fed.studies.scores import Model, Results, less, within_centers
+from ramw_fed.studies.results import Model, Results
+from ramw_fed.studies.scores import less, within_centers
 from ramw_fed.studies.training import CENTRAL, Cell, Ground, federated, pooled
 
 DESIGN = "leave-one-center-out"

@@ -17,7 +17,8 @@ from ramw_fed.statistics.comparison import holm
 from ramw_fed.statistics.equivalence import equivalence_of_means, equivalence_of_replicates
 from ramw_fed.statistics.fairness import CenterValue, fairness
 from ramw_fed.statistics.mixed import mixed_contrasts
-from ramw_fed.studies.scores import Entry, Model, Results, Scores, less, within_centers
+from ramw_fed.studies.results import Entry, Model, Results
+from ramw_fed.studies.scores import Scores, less, within_centers
 from ramw_fed.studies.training import CENTRAL, LOCAL, Cell, Ground, alone, federated, pooled
 
 DESIGN = "matched-arms"

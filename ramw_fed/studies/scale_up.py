@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ramw_fed.seeding import derive_seed
-from ramw_fed.studies.scores import Entry, Model, Results
+from ramw_fed.studies.results import Entry, Model, Results
 from ramw_fed.studies.training import Cell, Ground, federated
 
 DESIGN = "scale-up"

@@ -6,7 +6,8 @@ from study_rows import dsc, joint, table
 
 from ramw_fed.errors import StudyError
 from ramw_fed.statistics.intervals import patient_weights
-from ramw_fed.studies.scores import Results, Scores, less, mean_of, within_centers
+from ramw_fed.studies.results import Results
+from ramw_fed.studies.scores import Scores, less, mean_of, within_centers
 
 PATIENTS = [f"{number:02d}" for number in range(12)]
 VALUES = dict(zip(PATIENTS, [0.5, 0.6, 0.7, 0.8, 0.9, 0.4, 0.55, 0.65, 0.75, 0.85, 0.95, 0.45], strict=True))
