@@ -1,4 +1,4 @@
-# make setup · demo · test · test-all · check: each sets up .venv by itself
+# make setup · demo · study · test · test-all · check: each sets up .venv by itself
 PYTHON ?= python3
 BIN := .venv/bin
 # One thread a process: two threads on busy cores are slower than one, and other bytes.
@@ -8,7 +8,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup demo test test-all check format clean
+.PHONY: setup demo study test test-all check format clean
 
 setup: .venv/.ready
 
@@ -20,6 +20,10 @@ setup: .venv/.ready
 
 demo: setup
 	$(BIN)/ramw-fed run simulations/demo.toml --out runs/demo --overwrite
+
+study: setup
+	$(BIN)/ramw-fed study simulations/study.toml --out runs/study
+	$(BIN)/ramw-fed verify runs/study/report.html
 
 test: setup
 	$(BIN)/pytest -n 2 -m "not slow" --quiet

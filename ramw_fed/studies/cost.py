@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from ramw_fed.learning.training import pick_device
 from ramw_fed.plan import plan
 from ramw_fed.studies.training import CENTRAL, Training
 from ramw_fed.studies.work import Work
@@ -87,7 +88,8 @@ def plan_study(work: Work) -> StudyCost:
         measured = plan(replace(work.order(sample).config, workers=1))
         seconds, device = measured.tasks[0].seconds_per_step, measured.device
         steps = sum(_steps(work, training) for training in left)
-        at_once = min(workers, max(len(left), 1)) if device == "cpu" else 1
+        is_shared = pick_device(work.study.base.device).type != "cpu"  # workers on one GPU wait for each other
+        at_once = 1 if is_shared else min(workers, max(len(left), 1))
         costs.append(
             TaskTrainings(
                 task=task,

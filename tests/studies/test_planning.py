@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from study_rows import dsc, table
 
+from ramw_fed.config import PhantomConfig
+from ramw_fed.data.phantom.writer import write_phantom
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.statistics.power import StudySize, paired_power, pilot_deviation
 from ramw_fed.studies.config import Study
@@ -17,6 +19,14 @@ from ramw_fed.studies.work import Work
 from ramw_fed.tasks import get_task
 
 CENTERS = ("HMCRD", "HU", "SCGH")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three centers of eight patients, three of whom are tested."""
+    folder = tmp_path_factory.mktemp("cohorts") / "three"
+    write_phantom(PhantomConfig(patients=24, centers=3, size=48), folder)
+    return folder
 
 
 def work(root: Path, folder: Path, **knobs: Any) -> Work:
@@ -33,9 +43,9 @@ def work(root: Path, folder: Path, **knobs: Any) -> Work:
     return Work(Study.of("small", raw), folder, {"": root})
 
 
-def test_steps_are_epochs_over_batches_and_pooled_radiographs_fill_theirs(phantom_root: Path, tmp_path: Path) -> None:
-    cost = plan_study(work(phantom_root, tmp_path))
-    cohort = read_cohort(phantom_root)
+def test_steps_are_epochs_over_batches_and_pooled_radiographs_fill_theirs(root: Path, tmp_path: Path) -> None:
+    cost = plan_study(work(root, tmp_path))
+    cohort = read_cohort(root)
     sizes = [len(get_task("segmentation").of(cohort.at(center), "train").radiographs) for center in CENTERS]
     each = sum(-(-size // 4) for size in sizes)
     wanted = 2 * 3 * 2 * (each + each + -(-sum(sizes) // 4))  # seeds, rounds, epochs; alone, federated, central
@@ -45,21 +55,21 @@ def test_steps_are_epochs_over_batches_and_pooled_radiographs_fill_theirs(phanto
     assert task.hours == pytest.approx(wanted * task.seconds_per_step / 3600)
 
 
-def test_a_grid_is_counted_at_the_first_seed_and_one_point_at_the_others(phantom_root: Path, tmp_path: Path) -> None:
-    cost = plan_study(work(phantom_root, tmp_path, tune=["learning-rate = 0.1 | 0.2 | 0.3"]))
+def test_a_grid_is_counted_at_the_first_seed_and_one_point_at_the_others(root: Path, tmp_path: Path) -> None:
+    cost = plan_study(work(root, tmp_path, tune=["learning-rate = 0.1 | 0.2 | 0.3"]))
     assert cost.tasks[0].trainings == 3 * 5 + 5
 
 
-def test_what_is_finished_is_not_counted_again(phantom_root: Path, tmp_path: Path) -> None:
-    under_way = work(phantom_root, tmp_path)
+def test_what_is_finished_is_not_counted_again(root: Path, tmp_path: Path) -> None:
+    under_way = work(root, tmp_path)
     done = under_way.order(min(cell.training for cell in under_way.cells())).folder
     done.mkdir(parents=True)
     (done / "metrics.json").write_text("{}")
     assert plan_study(under_way).tasks[0].finished == 1
 
 
-def test_power_takes_the_pilots_deviation_in_place_of_the_assumed_one(phantom_root: Path, tmp_path: Path) -> None:
-    asked = work(phantom_root, tmp_path, contrasts=["fedavg - central"], metrics=["dsc"])
+def test_power_takes_the_pilots_deviation_in_place_of_the_assumed_one(root: Path, tmp_path: Path) -> None:
+    asked = work(root, tmp_path, contrasts=["fedavg - central"], metrics=["dsc"])
     (assumed,) = plan_power(asked, None)
     assert assumed["basis"] == "assumed deviation 0.05"
     differences = [0.02, -0.01, 0.03, 0.0, 0.05, 0.01]
@@ -75,10 +85,10 @@ def test_power_takes_the_pilots_deviation_in_place_of_the_assumed_one(phantom_ro
     assert piloted["smallest"] != assumed["smallest"]
 
 
-def test_the_family_of_contrasts_raises_what_can_be_found(phantom_root: Path, tmp_path: Path) -> None:
-    one = plan_power(work(phantom_root, tmp_path, contrasts=["fedavg - central"], metrics=["dsc"]), None)
+def test_the_family_of_contrasts_raises_what_can_be_found(root: Path, tmp_path: Path) -> None:
+    one = plan_power(work(root, tmp_path, contrasts=["fedavg - central"], metrics=["dsc"]), None)
     two = plan_power(
-        work(phantom_root, tmp_path, contrasts=["fedavg - central", "fedavg - local"], metrics=["dsc", "nsd"]), None
+        work(root, tmp_path, contrasts=["fedavg - central", "fedavg - local"], metrics=["dsc", "nsd"]), None
     )
     assert len(two) == 4
     assert {row["contrasts"] for row in two} == {4}
