@@ -181,20 +181,21 @@ def _between(one: Outline, other: Outline) -> JointSpace | NotEstimable:
 def _crossings(soft: NDArray[np.float32]) -> tuple[Values, Values]:
     """Points ``(n, 2)`` in px between neighbouring pixels where the mask ends, and its slope there, downwards."""
     framed = cv2.copyMakeBorder(soft, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    width, values = framed.shape[1], framed.ravel()
-    inside = soft >= 0.5
-    points, outwards = [], []
-    for step, changes in ((width, inside[:-1] != inside[1:]), (1, inside[:, :-1] != inside[:, 1:])):
-        rows, columns = np.divmod(np.flatnonzero(changes), changes.shape[1])
-        here = (rows + 1) * width + columns + 1
-        share = (values[here] - 0.5) / (values[here] - values[here + step])
-        points.append(np.stack([rows + share * (step > 1), columns + share * (step == 1)], axis=1))
-        ends = [
-            np.stack([values[at - width] - values[at + width], values[at - 1] - values[at + 1]], axis=1)
-            for at in (here, here + step)
-        ]
-        outwards.append(ends[0] * (1 - share[:, None]) + ends[1] * share[:, None])
-    return np.concatenate(points).astype(np.float64), np.concatenate(outwards).astype(np.float64)
+    width, values, inside = framed.shape[1], framed.ravel(), soft >= 0.5
+    changes = inside[:-1] != inside[1:], inside[:, :-1] != inside[:, 1:]
+    rows, columns = np.concatenate([np.divmod(np.flatnonzero(one), one.shape[1]) for one in changes], axis=1)
+    downwards = np.arange(len(rows)) < np.count_nonzero(changes[0])
+    here = (rows + 1) * width + columns + 1
+    there = here + np.where(downwards, width, 1)
+    share = (values[here] - 0.5) / (values[here] - values[there])
+    points = np.stack([rows + share * downwards, columns + share * ~downwards], axis=1)
+    up, left, rest = np.array([-width, width]), np.array([-1, 1]), 1 - share
+    slopes = [
+        (values[here + step[0]] - values[here + step[1]]) * rest
+        + (values[there + step[0]] - values[there + step[1]]) * share
+        for step in (up, left)
+    ]
+    return points.astype(np.float64), np.stack(slopes, axis=1).astype(np.float64)
 
 
 def _largest_piece(mask: Masks) -> NDArray[np.float32]:
