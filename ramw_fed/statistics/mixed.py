@@ -6,7 +6,7 @@ A patient's value under an arm is the mean over the arm's seeds, so that seeds a
 
 with center and patient drawn at random (Laird and Ware 1982, doi:10.2307/2529876), fitted by restricted maximum
 likelihood. Six centers say little of the variance between centers, so :func:`mixed_contrasts` gives the model with
-fixed centers beside it. Where an arm was trained from several seeds, differences of arms d of patient p and seed s
+fixed centers beside it: arms of the same patients differ by the same in both. Where an arm was trained from several seeds, differences of arms d of patient p and seed s
 follow
 
     d(p, s) = difference + patient p + seed s + rest,
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
+from ramw_fed.errors import RamwFedError
 from ramw_fed.statistics.intervals import FEWEST_PATIENTS, LEVEL, Interval, Patient, degrees_of_freedom
 
 Values = NDArray[np.float64]
@@ -101,6 +102,8 @@ def mixed_contrasts(
     names = list(zip(centers, patients, strict=True))
     tables = _tables(names, seeds, arms, np.asarray(values, np.float64))
     known = sorted(set(names))
+    if reference not in tables:
+        raise RamwFedError(f"no rows of {reference!r} to compare with; there are {', '.join(sorted(tables)) or 'none'}")
     return [
         _contrast((arm, reference), (tables[arm], tables[reference]), known)
         for arm in sorted(tables)

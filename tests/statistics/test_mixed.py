@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_rel
 
+from ramw_fed.errors import RamwFedError
 from ramw_fed.statistics.mixed import mixed_contrasts, random_intercepts
 
 # Strength of 60 assays of a chemical paste: ten batches, three casks each, two assays each (Davies and Goldsmith 1972,
@@ -138,6 +139,11 @@ def test_what_cannot_be_fitted_has_a_reason_instead_of_a_value():
     assert contrast(same).fixed.as_dict() == {
         "reason": "every patient differs by the same 0: there is nothing to estimate from"
     }
+
+
+def test_a_reference_without_rows_is_refused():
+    with pytest.raises(RamwFedError, match="no rows of 'fedbn' to compare with; there are fedavg, fedprox"):
+        mixed_contrasts(*study(), reference="fedbn")
 
 
 def test_one_center_has_no_center_component():
