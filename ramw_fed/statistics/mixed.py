@@ -6,8 +6,8 @@ A patient's value under an arm is the mean over the arm's seeds, so that seeds a
 
 with center and patient drawn at random (Laird and Ware 1982, doi:10.2307/2529876), fitted by restricted maximum
 likelihood. Six centers say little of the variance between centers, so :func:`mixed_contrasts` gives the model with
-fixed centers beside it: arms of the same patients differ by the same in both. Where an arm was trained from several seeds, differences of arms d of patient p and seed s
-follow
+fixed centers beside it: arms of the same patients differ by the same in both. Where an arm was trained from several
+seeds, differences of arms d of patient p and seed s follow
 
     d(p, s) = difference + patient p + seed s + rest,
 
