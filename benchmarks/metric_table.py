@@ -2,7 +2,7 @@
 
 Usage: ``python benchmarks/metric_table.py [--patients 388] [--resamples 2000] [--repeats 5] [--loop-resamples 10]``.
 
-Segmentation: two radiographs a patient, 14 bones, six measures and two counts each and of their mean. Erosion: six
+Segmentation: two radiographs a patient, 14 bones, six measures and three counts each and of their mean. Erosion: six
 joints of 2.7 radiographs a patient, 18 measures over all joints and joint by joint. Beside it the loop that one would
 write with libraries: scipy.stats.bootstrap of patients' means, column by column; patients drawn with replacement and
 scikit-learn's measures of their joints, resample by resample. The loop of scikit-learn runs ``--loop-resamples``
