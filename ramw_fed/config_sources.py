@@ -64,6 +64,8 @@ def _refuse_strange_tables(tables: Sequence[str], tasks: Sequence[str]) -> None:
     strange = [name for name in tables if name not in TASK_CONFIGS]
     if len(strange) <= sum(":" in task for task in tasks):
         return
+    if "study" in strange:
+        raise ConfigError("[study] is the table of a study, not of a run; give the file to `ramw-fed study`")
     known = (*TASK_CONFIGS, "phantom")
     near = difflib.get_close_matches(strange[0], known, n=1)
     raise ConfigError(

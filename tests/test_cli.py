@@ -82,6 +82,9 @@ def places(phantom_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "folder" / "thesis.tex").write_text("mine")
     tree = {**TINY, "cohort": str(phantom_root)}
     (tmp_path / "tiny.toml").write_text(tomli_w.dumps(tree))
+    (tmp_path / "study.toml").write_text(tomli_w.dumps({**tree, "study": {"seeds": 1}}))
+    (tmp_path / "odd.toml").write_text(tomli_w.dumps({**tree, "study": {"designs": ["matrix"]}}))
+    (tmp_path / "pooled.toml").write_text(tomli_w.dumps({**tree, "pool": True}))
     (tmp_path / "number.toml").write_text("segmentation = 3\n")
     (tmp_path / "list.toml").write_text("[[segmentation]]\ndepth = 3\n")
     (tmp_path / "misspelt.toml").write_text("[segmentaton]\nnum-rounds = 99\n")
@@ -153,6 +156,14 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "a phantom over other work": ("cohort phantom folder", 1, "E-COHORT: .*folder exists and is not an empty folder"),
     "parts where nobody writes": ("cohort part {cohort} /proc/new", 1, "E-SYSTEM: /proc/new"),
     "a check of nothing": ("cohort check absent --json", 1, ""),
+    # Studies.
+    "a study's file for a run": ("run study.toml", 1, r"E-CONFIG: \[study\] is the table of a study"),
+    "a study of an unknown design": ("study odd.toml --out new", 1, "E-CONFIG: study.designs has 'matrix'; known: "),
+    "a study that sets what is its own": ("study pooled.toml --out new", 1, "E-CONFIG: pool is set by the study itself"),
+    "a study over other work": ("study study.toml --out folder", 1, "E-STUDY: folder holds something else"),
+    "a study over a file": ("study study.toml --out file", 1, "E-RUN: no folder can be made at file"),
+    "a study without a cohort": ("study study.toml --cohort absent --plan", 1, "E-COHORT: .*absent cannot be used"),
+    "a study of too few patients": ("study study.toml --power", 1, "E-RAMW: .*at least 2 patients a center"),
     # Images.
     "an absent image": ("predict absent.png --out new", 1, "E-CONFIG: .*absent.png cannot be found"),
     "a folder for an image": ("predict folder --out new", 1, "E-CONFIG: .*folder is a folder"),
