@@ -159,7 +159,11 @@ WRONG: dict[str, tuple[str, int, str]] = {
     # Studies.
     "a study's file for a run": ("run study.toml", 1, r"E-CONFIG: \[study\] is the table of a study"),
     "a study of an unknown design": ("study odd.toml --out new", 1, "E-CONFIG: study.designs has 'matrix'; known: "),
-    "a study that sets what is its own": ("study pooled.toml --out new", 1, "E-CONFIG: pool is set by the study itself"),
+    "a study that sets what is its own": (
+        "study pooled.toml --out new",
+        1,
+        "E-CONFIG: pool is set by the study itself",
+    ),
     "a study over other work": ("study study.toml --out folder", 1, "E-STUDY: folder holds something else"),
     "a study over a file": ("study study.toml --out file", 1, "E-RUN: no folder can be made at file"),
     "a study without a cohort": ("study study.toml --cohort absent --plan", 1, "E-COHORT: .*absent cannot be used"),

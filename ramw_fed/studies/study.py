@@ -49,6 +49,7 @@ def run_study(study: Study, folder: Path, phantom_folder: PhantomFolder, watch: 
     started = time.monotonic()
     with claimed(study, folder):
         work = Work(study, folder, cohort_roots(study, phantom_folder), watch)
+        work.refuse_known_start()
         cells = work.cells()
         wanted = sorted({cell.training for cell in cells})
         chosen = work.choose(wanted)

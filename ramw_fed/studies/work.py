@@ -10,12 +10,14 @@ from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import StudyError
 from ramw_fed.progress import Watch, nobody
+from ramw_fed.starting_weights import given_weights
 from ramw_fed.studies import cross_site_matrix, dose_response, leave_one_center_out, matched_arms, scale_up, table
 from ramw_fed.studies.config import Study
 from ramw_fed.studies.held_out import Door, refuse_touched
 from ramw_fed.studies.store import Order, Question, Trained, measure, train
 from ramw_fed.studies.training import Cell, Ground, Sites, Training
 from ramw_fed.studies.workers import share
+from ramw_fed.tasks import get_task
 
 CELLS: Mapping[str, Callable[[Ground], Iterator[Cell]]] = MappingProxyType(
     {
@@ -89,14 +91,34 @@ class Work:
         sites = {(fold, dose): Sites.of(self.cohort(fold, dose), tasks) for fold in folds for dose in doses}
         return Ground(study=self.study, sites=sites)
 
+    def refuse_known_start(self) -> None:
+        """Refuse weights to start from that were trained on the study's own cohort: no center would be unseen.
+
+        Raises:
+            StudyError: With the cohort's hash.
+        """
+        for name in self.study.base.tasks:
+            found = given_weights(get_task(name), self.study.base)
+            cohorts = {self.cohort(dose=dose).sha256 for dose in self.roots} if found else set()
+            if found and found[1].cohort in cohorts:
+                raise StudyError(
+                    f"start-from holds {name} weights that were trained on this very cohort ({found[1].cohort[:12]}): "
+                    "its test patients and centers held out would not be unseen; start from other weights, or none"
+                )
+
     def train_all(self, trainings: Sequence[Training], phase: str) -> None:
         """Train what is not yet trained; the longest first, so that no process is left with one alone."""
         missing = sorted({one for one in trainings if one not in self._trained})
-        orders = [self.order(one) for one in sorted(missing, key=lambda one: (-len(one.centers), one))]
-        self.watch(phase, 0, len(orders))
-        for done, (order, trained) in enumerate(share(train, orders, self.study.base.workers), start=1):
-            self._trained[order.training] = trained
-            self.watch(phase, done, len(orders))
+        # Two trainings may be one run: a dose that the phantom has anyway, a point of the grid spelled twice.
+        runs: dict[Path, list[Order]] = {}
+        for one in sorted(missing, key=lambda one: (-len(one.centers), one)):
+            order = self.order(one)
+            runs.setdefault(order.folder, []).append(order)
+        self.watch(phase, 0, len(runs))
+        first = [orders[0] for orders in runs.values()]
+        for done, (order, trained) in enumerate(share(train, first, self.study.base.workers), start=1):
+            self._trained |= dict.fromkeys((same.training for same in runs[order.folder]), trained)
+            self.watch(phase, done, len(runs))
 
     def choose(self, wanted: Sequence[Training]) -> dict[Training, Training]:
         """Return each training with its knobs: those whose first seed did best on its own validation patients.
@@ -136,7 +158,7 @@ class Work:
                     weights = table.file_hash(order.folder / "models" / f"{chosen.task}.safetensors")
                     wanted.append((order.folder.name, center, weights))
         door.open(wanted)
-        jobs = list(questions.values())
+        jobs = list({question.out: question for question in questions.values()}.values())
         self.watch("test splits", 0, len(jobs))
         for done, _ in enumerate(share(measure, jobs, self.study.base.workers), start=1):
             self.watch("test splits", done, len(jobs))

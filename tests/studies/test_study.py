@@ -17,6 +17,7 @@ import pytest
 import tomli_w
 
 from ramw_fed.config import PhantomConfig
+from ramw_fed.data.phantom.writer import write_phantom
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, StudyError
 from ramw_fed.run_folder import RunFolder
@@ -147,6 +148,26 @@ def test_a_folder_of_something_else_of_another_study_or_in_use_is_refused(
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(StudyError, match="under way"):
             run_study(study, finished, no_phantom)
+
+
+def test_weights_that_knew_the_cohort_are_no_start(finished: Path, phantom_root: Path, tmp_path: Path) -> None:
+    weights = next(iter(sorted(finished.glob("runs/*/models/erosion.safetensors"))))
+    knobs = {**raw(phantom_root), "start-from": str(weights)}
+    with pytest.raises(StudyError, match="trained on this very cohort"):
+        run_study(Study.of("small", knobs), tmp_path / "new", no_phantom)
+
+
+def test_a_dose_that_the_phantom_has_anyway_is_trained_once(tmp_path: Path) -> None:
+    """Two names of one run must not be trained into one folder by two processes at once."""
+    phantom = {"patients": 24, "centers": 3, "size": 48, "shift": 0.5, "prevalence": 0.3}
+    knobs = raw(Path("none"), designs=["matched-arms", "dose-response"], doses=["0.5", "0.50"])
+    del knobs["cohort"]
+    study = Study.of("small", {**knobs, "phantom": phantom})
+    root = tmp_path / "phantom"
+    write_phantom(study.phantom(""), root)
+    analysis = run_study(study, tmp_path / "study", lambda config: root)
+    assert len(list((tmp_path / "study" / "runs").iterdir())) == 3 + 1 + 1
+    assert set(analysis["designs"]["dose-response"]["erosion"]["auroc"]["central"]) == {"0.5", "0.50"}
 
 
 def test_a_dial_turns_phantoms_only(phantom_root: Path, tmp_path: Path) -> None:
