@@ -26,7 +26,7 @@ from ramw_fed.starting_weights import starting_weights
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.erosion import ErosionExamples
 from ramw_fed.tasks.segmentation import SegmentationExamples, tabulate
-from ramw_fed.tasks.task import Table, Task, is_better, join_tables
+from ramw_fed.tasks.task import Table, Task, is_better, join_tables, settled
 
 Thumbnails = NDArray[np.float64]
 _THUMBNAIL = 32
@@ -109,6 +109,7 @@ def train_alone(name: str, task: Task, cohort: Cohort, config: RunConfig) -> Tab
     """
     alone = replace(config, method="fedavg", proximal_mu=None)
     center = Center(name, cohort, alone, FEDAVG)
+    center.config = alone = settled(alone, task, [center.enrol(task).counts])
     weights: Weights = starting_weights(task, cohort.description, alone)
     best, best_quality = weights, None
     for round_number in range(1, config.training(task.name).num_rounds + 1):

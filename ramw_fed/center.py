@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ramw_fed.learning.corrections import squared_drift
 from ramw_fed.learning.training import pick_device, train_round
 from ramw_fed.methods.method import Method, Weights
 from ramw_fed.seeding import derive_seed
-from ramw_fed.tasks.task import Examples, Sums, Table, Task
+from ramw_fed.tasks.task import Counts, Examples, Sums, Table, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +27,14 @@ class Enrolment:
         examples: Training examples (images or joints).
         validation: Validation examples.
         test: Radiographs of the test split with the task's labels.
+        counts: Training examples of each class; empty unless the run asks for them.
     """
 
     patients: int
     examples: int
     validation: int
     test: int
+    counts: Counts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,7 @@ class Center:
             examples=len(examples),
             validation=len(validation),
             test=len(task.of(self.cohort, "test").radiographs),
+            counts=task.counts(examples, self.config.training(task.name)),
         )
 
     def train(self, task: Task, weights: Weights, round_number: int) -> Update:

@@ -6,7 +6,7 @@ A knob of training stands in the table of a task (``[erosion]``, ``erosion.learn
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -60,6 +60,11 @@ class TrainingConfig(Knobs):
         0.0, "decay of a moving average of the weights within a round; 0: none", least=0, most=0.99999
     )
 
+    @property
+    def asks_for_counts(self) -> bool:
+        """Whether centers are to say how many of their examples are of which class, beyond what every run asks."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationConfig(TrainingConfig):
@@ -106,15 +111,63 @@ class ErosionConfig(TrainingConfig):
     encoder: str = knob("test_resnet", "name of a timm network; the default is a very small one")
     loss: str = knob(
         "logit-adjustment",
-        "cross-entropy on logits shifted by the center's own prior, weighted cross-entropy, focal, or plain",
-        choices=("logit-adjustment", "weighted", "focal", "cross-entropy"),
+        "what a step makes smaller; docs/erosion.md tells them apart",
+        choices=("logit-adjustment", "weighted", "class-balanced", "focal", "cross-entropy", "distance-weighted"),
+    )
+    prior: str | None = knob(
+        "local",
+        "whose class counts the loss reads: the center's own, or the sum of all centers'",
+        choices=("local", "federated"),
+        under=("loss", "logit-adjustment", "class-balanced"),
+    )
+    intact_joints: int | None = knob(
+        None,
+        "training joints without erosion of all centers; unset, with eroded-joints: centers are asked for their counts",
+        least=0,
+        under=("prior", "federated"),
+    )
+    eroded_joints: int | None = knob(
+        None, "training joints with an erosion of all centers", least=0, under=("prior", "federated")
+    )
+    tau: float | None = knob(
+        1.0,
+        "strength of the shift by the prior's log odds; 1 is balanced softmax",
+        least=0,
+        most=10,
+        under=("loss", "logit-adjustment"),
     )
     positive_weight: float | None = knob(
         6.0, "weight of the positive class", least=0.01, most=1000, under=("loss", "weighted")
     )
+    beta: float | None = knob(
+        0.99,
+        "class-balanced: an example adds this share of what the one before it added",
+        least=0,
+        most=0.999999,
+        under=("loss", "class-balanced"),
+    )
     focal_gamma: float | None = knob(2.0, "exponent of the focal loss", least=0, most=10, under=("loss", "focal"))
+    distance_power: float | None = knob(
+        2.0, "exponent of the distance between grades", least=0, most=10, under=("loss", "distance-weighted")
+    )
     threshold: float = knob(0.5, "probability from which a joint is called eroded", least=0, most=1)
 
+    def __post_init__(self) -> None:
+        """Check the knobs alone, then those that depend on each other."""
+        super().__post_init__()
+        if (self.intact_joints is None) != (self.eroded_joints is None):
+            raise ConfigError(
+                "erosion.intact-joints and erosion.eroded-joints are counts of one sum: set both, or none"
+            )
+
+    @property
+    def asks_for_counts(self) -> bool:
+        """Whether the sum of the centers' class counts is wanted and not given."""
+        return self.prior == "federated" and self.eroded_joints is None
+
+
+SETTLED = frozenset({"erosion.intact-joints", "erosion.eroded-joints"})
+"""Knobs that a run may set on its way; none of them decides which images a center reads, or how."""
 
 TASK_CONFIGS: Mapping[str, type[TrainingConfig]] = MappingProxyType(
     {"segmentation": SegmentationConfig, "erosion": ErosionConfig}
@@ -209,6 +262,19 @@ class RunConfig(Knobs):
         """Return the knobs of ``task``."""
         built_in: dict[str, TrainingConfig] = {"segmentation": self.segmentation, "erosion": self.erosion}
         return built_in.get(task) or self.others.get(task, TrainingConfig())
+
+    @property
+    def asks_for_counts(self) -> bool:
+        """Whether centers are to say how many of their examples are of which class, beyond what every run asks."""
+        # A user's own task has its name in its code only.
+        return any(one.asks_for_counts for one in (self.segmentation, self.erosion, *self.others.values()))
+
+    def with_training(self, task: str, training: TrainingConfig) -> "RunConfig":
+        """Return the run with other knobs of ``task``."""
+        changed: dict[str, Any] = {task: training}
+        if task not in TASK_CONFIGS:
+            changed = {"others": {**self.others, task: training}}
+        return replace(self, **changed)
 
     def deciding(self) -> dict[str, Any]:
         """Return, nested and in file spelling, what decides the run's numbers."""

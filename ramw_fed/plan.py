@@ -138,6 +138,7 @@ def _measure_step(name: str, cohort: Cohort, center: str, config: RunConfig) -> 
     training = replace(config.training(task.name), local_epochs=1)
     device = pick_device(config.device)
     examples = task.examples(cohort.at(center), "train", training)
+    training = task.settle(training, task.counts(examples, training))
     network = task.network(cohort.description, training).to(device)
     loss = task.loss(examples, training)
     key = (config.seed, name, 1, center)

@@ -17,6 +17,7 @@ from ramw_fed.federation.strategy import RamwStrategy
 from ramw_fed.learning.weights_file import in_precision
 from ramw_fed.methods import Weights, get_method
 from ramw_fed.starting_weights import starting_weights
+from ramw_fed.tasks.task import settled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,8 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     state = recorder.resume() or start_state(
         {task.name: starting_weights(task, roll.description, config) for task in tasks}
     )
+    for task in tasks:
+        config = settled(config, task, (enrolment.counts for enrolment in roll.enrolments[task.name].values()))
     strategy = RamwStrategy(config, get_method(config.method), tasks, roll, state, recorder)
     if state.cohort not in ("", roll.cohort):
         raise RunError("the run to resume was on other radiographs: give the cohort that it began with, or start anew")

@@ -61,7 +61,7 @@ def check_measurement(
     """
     name, table, summary = answer
     refuse_other_name(name, question)
-    columns = task.columns(description)
+    columns = task.columns(description, training)
     if table is not None:
         _check_table(table, question.center, columns)
     else:

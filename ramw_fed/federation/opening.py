@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ramw_fed.center import Center
-from ramw_fed.config import RunConfig
+from ramw_fed.config import SETTLED, RunConfig
 from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.reading import read_run_cohort
@@ -33,6 +33,10 @@ class CenterFile(Knobs):
     share_values: bool = knob(
         False, "whether the values of single radiographs may leave, beside the center's own summary of them"
     )
+    share_counts: bool = knob(
+        False,
+        "whether numbers of joints by class may leave: class counts for a prior of all centers",
+    )
     own_code: tuple[str, ...] = knob(
         (), "methods and tasks beside the built-in ones that a run may take, as package.file:NAME; you have read them"
     )
@@ -48,6 +52,18 @@ class CenterFile(Knobs):
         if not raw.name or not raw.data:
             raise ConfigError(f"{path.name} must set name and data")
         return replace(raw, data=str((path.parent / raw.data).resolve()))
+
+    def refuse_to_count(self, config: RunConfig) -> None:
+        """Refuse a run that asks for counts by class which this center does not share.
+
+        Raises:
+            ConfigError: With the knobs on both sides.
+        """
+        if config.asks_for_counts and not self.share_counts:
+            raise ConfigError(
+                "the run asks for numbers of joints by class (erosion.prior = 'federated'); set share-counts = true "
+                "in center.toml to allow it, or ask for a run with prior = 'local'"
+            )
 
     def refuse_other_code(self, config: RunConfig) -> None:
         """Refuse a run that would import what this center has not allowed.
@@ -104,7 +120,9 @@ def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
     if CENTER_FILE in node_config:
         own = CenterFile.open(Path(str(node_config[CENTER_FILE])))
         own.refuse_other_code(config)
+        own.refuse_to_count(config)
         center = _center(own.name, own.data, _key(config))
+        center.config = config
         return Opened(center=center, cohort=center.cohort, peers=(), shares_values=own.share_values)
     if PARTITION not in node_config:
         raise ConfigError(f"the node has neither {CENTER_FILE!r} nor {PARTITION!r}; start it with --node-config")
@@ -112,6 +130,8 @@ def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
     number = int(node_config[PARTITION])
     cohort = _read(config.cohort, _key(config))
     one = _center(names[number], config.cohort, _key(config)) if number < len(names) else None
+    if one:
+        one.config = config
     return Opened(center=one, cohort=cohort, peers=names, shares_values=True)
 
 
@@ -142,5 +162,6 @@ def _center(name: str, root: str, key: str) -> Center:
 
 
 def _key(config: RunConfig) -> str:
-    """Return what the cached centers differ by: the configuration, without the run folder."""
-    return json.dumps({name: value for name, value in config.flat().items() if name != "out"}, sort_keys=True)
+    """Return what the cached centers differ by: the configuration, without what may change from order to order."""
+    free = SETTLED | {"out"}
+    return json.dumps({name: value for name, value in config.flat().items() if name not in free}, sort_keys=True)

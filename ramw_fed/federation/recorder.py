@@ -127,7 +127,7 @@ def _scopes(name: str, measured: Measured, outcome: Outcome, config: RunConfig) 
     summaries = dict(measured.summaries)
     for center, rows in measured.tables.items():
         summaries[center] = summarize(rows)
-    nothing = {column: rule.empty() for column, rule in task.columns(description).items()}
+    nothing = {column: rule.empty() for column, rule in task.columns(description, training).items()}
     for center in outcome.roll.nodes if nothing else ():  # all are listed, also those without a test radiograph
         summaries.setdefault(center, summarize(nothing, centers=[center]))
     return from_summaries({center: summaries[center]["centers"][center] for center in sorted(summaries)})

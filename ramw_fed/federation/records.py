@@ -322,7 +322,11 @@ def _name(value: Any) -> str:
 
 
 def _enrolment(raw: Mapping[str, Any]) -> Enrolment:
-    enrolment = Enrolment(**{name: _count(raw[name], name) for name in ("patients", "examples", "validation", "test")})
+    numbers = {name: _count(raw[name], name) for name in ("patients", "examples", "validation", "test")}
+    counts = {_name(name): _count(number, "a class") for name, number in raw["counts"].items()}
+    enrolment = Enrolment(**numbers, counts=counts)
     if enrolment.patients > enrolment.examples:
         raise UpdateError("more patients than examples are registered")
+    if counts and sum(counts.values()) != enrolment.examples:
+        raise UpdateError("the classes do not add up to the examples that are registered")
     return enrolment

@@ -64,8 +64,8 @@ def segmentation_network(num_bones: int, config: SegmentationConfig) -> nn.Modul
     return _finish(network, config.norm)
 
 
-def erosion_network(num_joints: int, config: ErosionConfig) -> nn.Module:
-    """Return a network from ``(joints, 1 + num_joints, S, S)`` to one logit, ``(joints, 1)``.
+def erosion_network(num_joints: int, config: ErosionConfig, *, num_outputs: int = 1) -> nn.Module:
+    """Return a network from ``(joints, 1 + num_joints, S, S)`` to logits ``(joints, num_outputs)``.
 
     The channels after the image say which joint it is (one of them is 1 everywhere, the others 0), so that one network
     serves joints that look different.
@@ -76,14 +76,14 @@ def erosion_network(num_joints: int, config: ErosionConfig) -> nn.Module:
     if not timm.is_model(config.encoder.partition(".")[0]):
         raise ConfigError(_unknown("erosion.encoder", config.encoder, timm.list_models()))
     try:
-        network = timm.create_model(config.encoder, pretrained=False, in_chans=1 + num_joints, num_classes=1)
+        network = timm.create_model(config.encoder, pretrained=False, in_chans=1 + num_joints, num_classes=num_outputs)
     except _UNFIT as error:
         raise ConfigError(f"erosion.encoder {config.encoder!r} cannot be built: {error}") from error
     side = config.crop_size
     _try(
         network,
         torch.zeros(1, 1 + num_joints, side, side),
-        (1, 1),
+        (1, num_outputs),
         f"erosion.encoder {config.encoder!r} cannot take erosion.crop-size = {side}",
     )
     return _finish(network, config.norm)

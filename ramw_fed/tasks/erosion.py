@@ -1,6 +1,7 @@
 """Erosion of a joint, a Sharp/van der Heijde grade above 0, from a crop around it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,10 +17,10 @@ from ramw_fed.data.packed import pack_crops
 from ramw_fed.data.radiograph import Split
 from ramw_fed.data.transforms import VARIATIONS, standardize, vary
 from ramw_fed.learning.inference import predict, predict_images
-from ramw_fed.learning.losses import ClassCounts, Loss, erosion_loss
+from ramw_fed.learning.losses import ORDINAL, ClassCounts, Loss, erosion_logits, erosion_loss
 from ramw_fed.learning.models import erosion_network
 from ramw_fed.metrics.erosion_scopes import ErosionTable, erosion_tree
-from ramw_fed.tasks.task import TEXT, Column, Sums, Table, Task
+from ramw_fed.tasks.task import TEXT, Column, Counts, Sums, Table, Task
 
 # A probability of 1e-7, where float32 cannot tell 1 - p from 1.
 _LARGEST_LOGIT = 16.0
@@ -65,9 +66,13 @@ class ErosionExamples:
         return self.crops.crop(*self._places[row])
 
     def batch(self, rows: Rows, *, augment_key: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-        """Return inputs ``(rows, 1 + joints, S, S)`` as ``erosion_network`` wants them, and labels ``(rows,)``."""
+        """Return inputs ``(rows, 1 + joints, S, S)`` as ``erosion_network`` wants them, and targets ``(rows,)``.
+
+        A target is 1 for an eroded joint and 0 for another, or the grade where the loss is of grades.
+        """
         inputs = torch.stack([self._read(int(row), augment_key) for row in rows])
-        return inputs, torch.from_numpy((self.grades[rows] > 0).astype(np.float32))
+        targets = self.grades[rows] if self.config.loss in ORDINAL else self.grades[rows] > 0
+        return inputs, torch.from_numpy(targets.astype(np.float32))
 
     def _read(self, row: int, augment_key: tuple[int, int] | None) -> Tensor:
         place, joint = self._places[row]
@@ -95,7 +100,7 @@ def score_crop(
 ) -> float:
     """Return the probability of an erosion in one crop ``(S, S)``, oriented as in training."""
     seen = with_identity(standardize(torch.from_numpy(crop)[None] / 255), joint, len(description.joints))
-    return float(predict_images(model, seen[None], device).flatten().double().sigmoid()[0])
+    return float(erosion_logits(predict_images(model, seen[None], device).double()).sigmoid()[0])
 
 
 def validate(model: nn.Module, examples: Examples, _config: ErosionConfig, device: torch.device) -> Sums:
@@ -103,7 +108,9 @@ def validate(model: nn.Module, examples: Examples, _config: ErosionConfig, devic
     sums = dict.fromkeys(("log_loss_eroded", "eroded", "log_loss_intact", "intact"), 0.0)
     for _, logits, targets in predict(model, examples, device):
         losses = functional.binary_cross_entropy_with_logits(
-            logits.flatten().double().clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT), targets.double(), reduction="none"
+            erosion_logits(logits.double()).clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT),
+            (targets > 0).double(),
+            reduction="none",
         )
         for name, chosen in (("eroded", targets > 0), ("intact", targets == 0)):
             sums[name] += float(chosen.sum())
@@ -136,10 +143,12 @@ def measure(model: nn.Module, cohort: Cohort, split: Split, config: ErosionConfi
 
     The probability is the sigmoid of the logit. Under logit adjustment the priors stood beside the logit in training
     only, so it is meant for classes of equal prior: 0.5 is the threshold of least balanced error, at any prevalence.
+    A network of grades adds ``predicted_grade``, its most probable one.
     """
     examples = ErosionExamples(cohort, split, config)
-    logits = [part.flatten().double() for _, part, _ in predict(model, examples, device)]
-    return {
+    outputs = [part.double() for _, part, _ in predict(model, examples, device)]
+    logits = [erosion_logits(part) for part in outputs]
+    table: dict[str, NDArray[Any]] = {
         "center": examples.centers,
         "patient": examples.patients,
         "name": examples.names,
@@ -147,15 +156,21 @@ def measure(model: nn.Module, cohort: Cohort, split: Split, config: ErosionConfi
         "probability": torch.cat([torch.zeros(0, dtype=torch.float64), *logits]).sigmoid().numpy(),
         "grade": examples.grades,
     }
+    if config.loss in ORDINAL:
+        grades = [part.argmax(dim=1) for part in outputs]
+        table["predicted_grade"] = torch.cat([torch.zeros(0, dtype=torch.int64), *grades]).numpy()
+    return table
 
 
-def columns(description: Description) -> dict[str, Column]:
+def columns(description: Description, config: ErosionConfig) -> dict[str, Column]:
     """Return what the columns of :func:`measure` hold."""
+    grade = Column(least=0, most=description.max_grade, is_whole=True)
     return {
         **dict.fromkeys(("center", "patient", "name"), TEXT),
         "joint": Column(is_text=True, choices=description.joints),
         "probability": Column(least=0, most=1),
-        "grade": Column(least=0, most=description.max_grade, is_whole=True),
+        "grade": grade,
+        **({"predicted_grade": grade} if config.loss in ORDINAL else {}),
     }
 
 
@@ -170,7 +185,7 @@ def summarize(
 ) -> dict[str, Any]:
     """Return the scopes of ``metrics.json`` for what :func:`measure` returned at one or more centers.
 
-    A column ``predicted_grade`` may be added to it: measures of agreement need one.
+    Measures of agreement need a column ``predicted_grade``.
     """
     own = ErosionTable(
         centers=tuple(map(str, table["center"])),
@@ -187,11 +202,26 @@ def summarize(
 
 
 def _network(description: Description, config: ErosionConfig) -> nn.Module:
-    return erosion_network(len(description.joints), config)
+    num_outputs = description.max_grade + 1 if config.loss in ORDINAL else 1
+    return erosion_network(len(description.joints), config, num_outputs=num_outputs)
 
 
 def _loss(examples: Examples, config: ErosionConfig) -> Loss:
     return erosion_loss(cast(ErosionExamples, examples).counts, config)
+
+
+def _counts(examples: Examples, config: ErosionConfig) -> Counts:
+    if not config.asks_for_counts:
+        return {}
+    counts = cast(ErosionExamples, examples).counts
+    return {"intact": counts.negatives, "eroded": counts.positives}
+
+
+def _settle(config: ErosionConfig, counts: Counts) -> ErosionConfig:
+    """Take the class counts of all centers as the prior, where the run asked for them."""
+    if not config.asks_for_counts:
+        return config
+    return replace(config, intact_joints=counts.get("intact", 0), eroded_joints=counts.get("eroded", 0))
 
 
 EROSION = Task(
@@ -206,4 +236,6 @@ EROSION = Task(
     summarize=summarize,
     is_plausible=is_plausible,
     columns=columns,
+    counts=_counts,
+    settle=_settle,
 )

@@ -112,7 +112,7 @@ def measure(model: nn.Module, cohort: Cohort, split: Split, config: Segmentation
     return tabulate(examples.cohort, predictions(), config)
 
 
-def columns(description: Description) -> dict[str, Column]:
+def columns(description: Description, _config: SegmentationConfig) -> dict[str, Column]:
     """Return what the columns of :func:`measure` hold."""
     widths = {"": len(description.bones), "overlap_": len(description.overlap_pairs)}
     spaces, (least, most) = len(description.joint_spaces), range_of("bias")

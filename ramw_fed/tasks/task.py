@@ -1,7 +1,8 @@
 """What a model learns, as data: adding a task is adding a file with one of these."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ramw_fed.config import TASK_CONFIGS, TrainingConfig
+from ramw_fed.config import TASK_CONFIGS, RunConfig, TrainingConfig
 from ramw_fed.data.batches import Examples
 from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.radiograph import Split
@@ -20,6 +21,9 @@ from ramw_fed.learning.weights_file import Card
 
 Sums = Mapping[str, float]
 """Numbers that add up across centers, such as ``{"dsc": 31.2, "patients": 40.0}``."""
+
+Counts = Mapping[str, int]
+"""A center's training examples of each class, where a run asks for them."""
 
 Table = Mapping[str, NDArray[Any]]
 """Columns of equal length: what a task measured, a row a radiograph or a joint."""
@@ -61,9 +65,19 @@ def any_sums(_sums: Sums, _examples: int) -> bool:
     return True
 
 
-def any_columns(_description: Description) -> Mapping[str, Column]:
+def any_columns(_description: Description, _config: Any) -> Mapping[str, Column]:
     """Name no column: nothing is known of a user's own task."""
     return {}
+
+
+def no_counts(_examples: Examples, _config: Any) -> Counts:
+    """Say nothing of a center's classes."""
+    return {}
+
+
+def as_it_is(config: Any, _counts: Counts) -> Any:
+    """Leave the knobs as they are."""
+    return config
 
 
 def is_better(quality: float | None, best: float | None) -> bool:
@@ -94,7 +108,9 @@ class Task:
         summarize: ``(table of any centers, description, config, resamples, seed, centers=()) -> scopes`` of
             ``metrics.json``: ``{"pooled": .., "macro": .., "centers": ..}``; ``centers`` are listed even without a row.
         is_plausible: ``(sums of one center, its validation examples) -> bool``: whether they can be true.
-        columns: ``description -> columns`` of the table that ``measure`` returns; empty where any will do.
+        columns: ``(description, config) -> columns`` of the table that ``measure`` returns; empty where any will do.
+        counts: ``(training examples, config) -> Counts``; empty unless the configuration asks centers for them.
+        settle: ``(config, Counts of all centers) -> config`` with which the centers train.
     """
 
     name: str
@@ -107,7 +123,9 @@ class Task:
     measure: Callable[[nn.Module, Cohort, Split, Any, torch.device], Table]
     summarize: Callable[..., dict[str, Any]]
     is_plausible: Callable[[Sums, int], bool] = any_sums
-    columns: Callable[[Description], Mapping[str, Column]] = any_columns
+    columns: Callable[[Description, Any], Mapping[str, Column]] = any_columns
+    counts: Callable[[Examples, Any], Counts] = no_counts
+    settle: Callable[[Any, Counts], Any] = as_it_is
 
     def restore(self, weights: Mapping[str, torch.Tensor], card: Card, device: torch.device) -> nn.Module:
         """Return the network that ``card`` describes with these weights, ready to predict.
@@ -135,4 +153,24 @@ class Task:
         return cohort.keep(radiograph for radiograph in cohort.radiographs if has(radiograph))
 
 
-__all__ = ["TEXT", "Column", "Examples", "Loss", "Sums", "Table", "Task", "TrainingConfig", "is_better", "join_tables"]
+def settled(config: RunConfig, task: Task, counts: Iterable[Counts]) -> RunConfig:
+    """Return the run's configuration as centers with these counts train ``task``."""
+    before = config.training(task.name)
+    after = task.settle(before, dict(sum(map(Counter, counts), Counter[str]())))
+    return config if after is before else config.with_training(task.name, after)
+
+
+__all__ = [
+    "TEXT",
+    "Column",
+    "Counts",
+    "Examples",
+    "Loss",
+    "Sums",
+    "Table",
+    "Task",
+    "TrainingConfig",
+    "is_better",
+    "join_tables",
+    "settled",
+]

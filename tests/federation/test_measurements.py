@@ -25,7 +25,7 @@ def table(name: str, rows: int = 12) -> dict[str, Any]:
     """A table of random values in their ranges, two rows a patient."""
     rng = np.random.default_rng(3)
     columns: dict[str, Any] = {}
-    for key, rule in TASKS[name][0].columns(RAMW600).items():
+    for key, rule in TASKS[name][0].columns(RAMW600, TASKS[name][1]).items():
         shape = (rows,) if rule.width is None else (rows, rule.width)
         columns[key] = rng.random(shape)
         if rule.is_whole:

@@ -118,7 +118,7 @@ def make_task(name: str, parabolas: Mapping[str, Parabola], dtype: torch.dtype =
         measure=measure,
         summarize=summarize,
         is_plausible=lambda sums, examples: sums.get("patients") == examples and sums["loss"] >= 0,
-        columns=lambda _description: {"center": TEXT, "value": Column()},
+        columns=lambda *_: {"center": TEXT, "value": Column()},
     )
 
 
