@@ -121,6 +121,7 @@ class Center:
             key=(self.config.seed, task.name, round_number, self.name),
             round_number=round_number,
             device=self.device,
+            groups=task.groups(examples, config),
         )
         ends = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         return Update(

@@ -150,6 +150,11 @@ class ErosionConfig(TrainingConfig):
     distance_power: float | None = knob(
         2.0, "exponent of the distance between grades", least=0, most=10, under=("loss", "distance-weighted")
     )
+    sampling: str = knob(
+        "shuffled",
+        "rows of a pass: every joint once, or as many as there are with both classes (all patients) equally often",
+        choices=("shuffled", "classes", "patients"),
+    )
     threshold: float = knob(0.5, "probability from which a joint is called eroded", least=0, most=1)
 
     def __post_init__(self) -> None:
@@ -158,6 +163,12 @@ class ErosionConfig(TrainingConfig):
         if (self.intact_joints is None) != (self.eroded_joints is None):
             raise ConfigError(
                 "erosion.intact-joints and erosion.eroded-joints are counts of one sum: set both, or none"
+            )
+        corrected = self.loss in ("logit-adjustment", "weighted", "class-balanced", "focal")
+        if (self.sampling == "classes" and corrected) or (self.sampling == "patients" and self.loss == "focal"):
+            raise ConfigError(
+                f"erosion.sampling is {self.sampling!r}, and the loss {self.loss!r} makes up for what is rare a second "
+                "time; take loss = 'cross-entropy' with it, or sampling = 'shuffled'"
             )
 
     @property

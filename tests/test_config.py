@@ -86,6 +86,15 @@ def test_a_knob_of_a_loss_that_is_not_taken_is_refused_and_has_its_default_under
     assert (erosion.positive_weight, erosion.focal_gamma) == (6.0, None)
 
 
+@pytest.mark.parametrize(
+    ("loss", "sampling"), [("focal", "classes"), ("focal", "patients"), ("logit-adjustment", "classes")]
+)
+def test_a_sampling_that_makes_up_for_rare_erosions_as_the_loss_does_is_refused(loss: str, sampling: str) -> None:
+    with pytest.raises(ConfigError, match=f"sampling is '{sampling}', and the loss '{loss}'"):
+        resolve({"erosion": {"loss": loss, "sampling": sampling}})
+    assert resolve({"erosion": {"loss": "cross-entropy", "sampling": sampling}}).erosion.sampling == sampling
+
+
 def test_a_loss_may_be_changed_alone_and_drops_the_files_knobs_of_the_other_loss() -> None:
     file = {"erosion": {"loss": "weighted", "positive-weight": 3.0}}
     erosion = resolve(file, {"erosion.loss": "focal"}).erosion

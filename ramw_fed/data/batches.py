@@ -1,6 +1,6 @@
 """Which rows stand together in a step."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,25 @@ class Examples(Protocol):
         ...
 
 
+def balanced_batches(groups: NDArray[Any], batch_size: int, *key: int | str) -> list[Rows]:
+    """Return as many rows as there are, every group as often as any other, in an order that ``key`` decides.
+
+    Groups take turns, and within a group its rows do: a row of a small group comes again and again, one of a large
+    group may not come at all.
+
+    Args:
+        groups: ``(rows,)`` the group of each row, such as its class or its patient.
+        batch_size: As in :func:`shuffled_batches`.
+        key: Decides the order of the groups and of the rows in each.
+    """
+    generator = np.random.default_rng(derive_seed(*key))
+    names = generator.permutation(np.unique(groups))
+    members = [generator.permutation(np.flatnonzero(groups == name)) for name in names]
+    turns = [divmod(turn, len(members)) for turn in range(len(groups))]
+    rows = np.array([members[group][lap % len(members[group])] for lap, group in turns], np.int64)
+    return _cut(rows, batch_size)
+
+
 def shuffled_batches(num_rows: int, batch_size: int, *key: int | str) -> list[Rows]:
     """Return every row once, in an order that ``key`` decides.
 
@@ -35,7 +54,11 @@ def shuffled_batches(num_rows: int, batch_size: int, *key: int | str) -> list[Ro
     >>> [len(rows) for rows in shuffled_batches(9, 4, 0)], [len(rows) for rows in shuffled_batches(10, 4, 0)]
     ([4, 5], [4, 4, 2])
     """
-    order = np.random.default_rng(derive_seed(*key)).permutation(num_rows).astype(np.int64)
+    return _cut(np.random.default_rng(derive_seed(*key)).permutation(num_rows).astype(np.int64), batch_size)
+
+
+def _cut(order: Rows, batch_size: int) -> list[Rows]:
+    num_rows = len(order)
     starts = list(range(0, num_rows, batch_size))
     if len(starts) > 1 and num_rows - starts[-1] == 1:
         starts.pop()

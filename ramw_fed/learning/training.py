@@ -5,15 +5,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from ramw_fed.config import TrainingConfig
-from ramw_fed.data.batches import Examples, Rows, shuffled_batches
+from ramw_fed.data.batches import Examples, Rows, balanced_batches, shuffled_batches
 from ramw_fed.errors import ConfigError, RamwFedError
 from ramw_fed.learning.corrections import Correction
 from ramw_fed.learning.losses import Loss
@@ -60,6 +62,7 @@ def train_round(
     key: tuple[int, str, int, str],
     round_number: int,
     device: torch.device,
+    groups: NDArray[Any] | None = None,
 ) -> TrainingLog:
     """Train ``model`` in place for ``config.local_epochs`` passes, with an optimizer of its own.
 
@@ -72,15 +75,13 @@ def train_round(
         key: (seed, task, round, center), which decides the order of the rows and dropout.
         round_number: From 1; places this round on the learning rate's course over the whole federation.
         device: Where to compute.
+        groups: ``(rows,)`` groups that take turns in the steps; None: each pass takes every row once.
 
     Raises:
         RamwFedError: The loss is no longer finite.
     """
-    batches = [
-        (epoch, rows)
-        for epoch in range((round_number - 1) * config.local_epochs, round_number * config.local_epochs)
-        for rows in shuffled_batches(len(examples), config.batch_size, *key, epoch)
-    ]
+    epochs = range((round_number - 1) * config.local_epochs, round_number * config.local_epochs)
+    batches = [batch for epoch in epochs for batch in _pass(len(examples), groups, config.batch_size, epoch, key)]
     optimizer = _make_optimizer(model, config)
     if correction is not None:
         optimizer.register_step_pre_hook(lambda *_: correction())
@@ -100,6 +101,17 @@ def train_round(
         if mean is not None:
             model.load_state_dict(mean.module.state_dict())
     return TrainingLog(steps=len(batches), examples=len(examples), loss=float(total) / len(batches))
+
+
+def _pass(
+    num_rows: int, groups: NDArray[Any] | None, batch_size: int, epoch: int, key: tuple[int, str, int, str]
+) -> list[tuple[int, Rows]]:
+    """Return the batches of one pass, each with the number that decides its augmentation."""
+    if groups is None:
+        return [(epoch, rows) for rows in shuffled_batches(num_rows, batch_size, *key, epoch)]
+    batches = balanced_batches(groups, batch_size, *key, epoch)
+    # A row that comes again in a pass must not look the same each time.
+    return [(epoch * len(batches) + place, rows) for place, rows in enumerate(batches)]
 
 
 def _step(

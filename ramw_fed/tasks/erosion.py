@@ -217,6 +217,12 @@ def _counts(examples: Examples, config: ErosionConfig) -> Counts:
     return {"intact": counts.negatives, "eroded": counts.positives}
 
 
+def _groups(examples: Examples, config: ErosionConfig) -> NDArray[Any] | None:
+    if config.sampling == "shuffled":
+        return None
+    return cast(ErosionExamples, examples).grades > 0 if config.sampling == "classes" else examples.patients
+
+
 def _settle(config: ErosionConfig, counts: Counts) -> ErosionConfig:
     """Take the class counts of all centers as the prior, where the run asked for them."""
     if not config.asks_for_counts:
@@ -237,5 +243,6 @@ EROSION = Task(
     is_plausible=is_plausible,
     columns=columns,
     counts=_counts,
+    groups=_groups,
     settle=_settle,
 )

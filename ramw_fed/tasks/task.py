@@ -75,6 +75,10 @@ def no_counts(_examples: Examples, _config: Any) -> Counts:
     return {}
 
 
+def no_groups(_examples: Examples, _config: Any) -> None:
+    """Let each pass take every row once."""
+
+
 def as_it_is(config: Any, _counts: Counts) -> Any:
     """Leave the knobs as they are."""
     return config
@@ -110,6 +114,7 @@ class Task:
         is_plausible: ``(sums of one center, its validation examples) -> bool``: whether they can be true.
         columns: ``(description, config) -> columns`` of the table that ``measure`` returns; empty where any will do.
         counts: ``(training examples, config) -> Counts``; empty unless the configuration asks centers for them.
+        groups: ``(training examples, config) -> (rows,)`` groups of rows that take turns in the steps; None for none.
         settle: ``(config, Counts of all centers) -> config`` with which the centers train.
     """
 
@@ -125,6 +130,7 @@ class Task:
     is_plausible: Callable[[Sums, int], bool] = any_sums
     columns: Callable[[Description, Any], Mapping[str, Column]] = any_columns
     counts: Callable[[Examples, Any], Counts] = no_counts
+    groups: Callable[[Examples, Any], NDArray[Any] | None] = no_groups
     settle: Callable[[Any, Counts], Any] = as_it_is
 
     def restore(self, weights: Mapping[str, torch.Tensor], card: Card, device: torch.device) -> nn.Module:

@@ -71,7 +71,15 @@ def deploy(config: RunConfig, folder: Path, settings: str) -> RunFolder:
     return RunFolder.open(folder / "run")
 
 
-@pytest.mark.parametrize("knobs", [{"prior": "federated"}, {"loss": "distance-weighted"}], ids=str)
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"prior": "federated"},
+        {"loss": "distance-weighted"},
+        {"loss": "cross-entropy", "sampling": "classes"},
+    ],
+    ids=str,
+)
 def test_flower_rounds_are_the_rounds_without_flower(
     knobs: dict[str, Any], phantom_root: Path, phantom_cohort: Cohort, tmp_path: Path
 ) -> None:

@@ -69,6 +69,24 @@ def train(model: nn.Module, examples: Squares, config: TrainingConfig = CONFIG, 
     )
 
 
+def test_groups_take_turns_in_the_steps_and_a_row_that_comes_again_is_varied_anew() -> None:
+    examples = Squares(12)
+    groups = np.arange(12) >= 10
+    train_round(
+        network(),
+        examples,
+        loss,
+        CONFIG,
+        correction=None,
+        key=(0, "squares", 2, "HU"),
+        round_number=2,
+        device=CPU,
+        groups=groups,
+    )
+    assert [int(groups[rows].sum()) for rows, _ in examples.asked] == [2] * 6
+    assert [key for _, key in examples.asked] == [(0, number) for number in range(6, 12)]
+
+
 def digest(model: nn.Module) -> str:
     hashed = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):

@@ -74,6 +74,15 @@ def test_class_counts_are_the_centers_own(examples: ErosionExamples) -> None:
     assert eroded > 0
 
 
+def test_groups_are_classes_or_patients_as_the_knob_says(examples: ErosionExamples) -> None:
+    def groups(**knobs: str) -> object:
+        return EROSION.groups(examples, ErosionConfig(loss="cross-entropy", **knobs))  # type: ignore[arg-type]
+
+    assert groups() is None
+    assert np.array_equal(groups(sampling="classes"), examples.grades > 0)  # type: ignore[arg-type]
+    assert groups(sampling="patients") is examples.patients
+
+
 def test_quality_weighs_both_classes_alike(examples: ErosionExamples) -> None:
     # z = ln 3 everywhere: log loss ln(4/3) for eroded joints, ln 4 for intact ones, whatever the prevalence.
     sums = validate(Oracle(torch.full((len(examples),), math.log(3))), examples, CONFIG, CPU)
