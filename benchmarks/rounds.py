@@ -100,7 +100,7 @@ class Stopwatch:
     def on_round(self, records: Sequence[Mapping[str, Any]], state: State) -> None:
         """Keep nothing."""
 
-    def open_test(self, chosen: Mapping[str, str]) -> None:
+    def open_test(self, chosen: Mapping[str, str], decisions: Mapping[str, Any]) -> None:
         """Allow it."""
 
     def finish(self, outcome: Outcome) -> None:

@@ -55,7 +55,7 @@ class Arm:
             kind="run" if is_run else "evaluation",
             splits={task: ", ".join(sorted(splits)) for task, splits in metrics.items()},
             cohort=manifest["cohort"]["sha256"],
-            knobs=measuring_knobs(folder.config()) if is_run else manifest["evaluation"]["knobs"],
+            knobs=measuring_knobs(folder.decided_config()) if is_run else manifest["evaluation"]["knobs"],
         )
 
     def table(self, task: str) -> Table:

@@ -65,6 +65,10 @@ class TrainingConfig(Knobs):
         """Whether centers are to say how many of their examples are of which class, beyond what every run asks."""
         return False
 
+    def at(self, _center: str) -> "TrainingConfig":
+        """Return the knobs for one center."""
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationConfig(TrainingConfig):
@@ -156,6 +160,32 @@ class ErosionConfig(TrainingConfig):
         choices=("shuffled", "classes", "patients"),
     )
     threshold: float = knob(0.5, "probability from which a joint is called eroded", least=0, most=1)
+    threshold_rule: str = knob(
+        "fixed",
+        "threshold as it stands, or chosen on validation patients: largest sensitivity + specificity, or a sensitivity",
+        choices=("fixed", "youden", "sensitivity"),
+    )
+    least_sensitivity: float | None = knob(
+        0.8,
+        "share of eroded validation joints that the threshold must find",
+        least=0,
+        most=1,
+        under=("threshold_rule", "sensitivity"),
+    )
+    own_threshold_patients: int | None = knob(
+        5,
+        "validation patients with an erosion from which on a center has a threshold of its own",
+        least=1,
+        under=("threshold_rule", "youden", "sensitivity"),
+    )
+    calibration: str = knob(
+        "none",
+        "how validation patients correct probabilities: sigmoid(z / T), or sigmoid(z / T + b)",
+        choices=("none", "temperature", "platt"),
+    )
+    temperature: float = knob(1.0, "T, as calibration chose it", least=0.01, most=100, travels=False)
+    shift: float = knob(0.0, "b, as calibration chose it", least=-20, most=20, travels=False)
+    own_thresholds: tuple[str, ...] = knob((), "NAME=PROBABILITY, as the rule chose them at centers", travels=False)
 
     def __post_init__(self) -> None:
         """Check the knobs alone, then those that depend on each other."""
@@ -171,13 +201,50 @@ class ErosionConfig(TrainingConfig):
                 "time; take loss = 'cross-entropy' with it, or sampling = 'shuffled'"
             )
 
+        self.thresholds()
+
     @property
-    def asks_for_counts(self) -> bool:
+    def asks_for_prior(self) -> bool:
         """Whether the sum of the centers' class counts is wanted and not given."""
         return self.prior == "federated" and self.eroded_joints is None
 
+    @property
+    def asks_for_scores(self) -> bool:
+        """Whether validation is to count joints by class and logit."""
+        return self.threshold_rule != "fixed" or self.calibration != "none"
 
-SETTLED = frozenset({"erosion.intact-joints", "erosion.eroded-joints"})
+    @property
+    def asks_for_counts(self) -> bool:
+        """Whether centers are asked for more numbers of joints by class than every run asks."""
+        return self.asks_for_prior or self.asks_for_scores
+
+    def thresholds(self) -> dict[str, float]:
+        """Return the thresholds that centers have of their own.
+
+        Raises:
+            ConfigError: An entry is not NAME=PROBABILITY.
+        """
+        pairs = [entry.rpartition("=") for entry in self.own_thresholds]
+        try:
+            found = {name: float(value) for name, _, value in pairs}
+        except ValueError:
+            found = {"": -1.0}
+        if not all(name and 0 <= value <= 1 for name, value in found.items()):
+            raise ConfigError(
+                f"erosion.own-thresholds is {','.join(self.own_thresholds)!r}; NAME=PROBABILITY is wanted for a center"
+            )
+        return found
+
+    def at(self, center: str) -> "ErosionConfig":
+        """Return the knobs for one center: the others' thresholds are not its business."""
+        own = tuple(entry for entry in self.own_thresholds if entry.rpartition("=")[0] == center)
+        return self if own == self.own_thresholds else replace(self, own_thresholds=own)
+
+
+SETTLED = frozenset(
+    f"erosion.{name}"
+    for name in ("intact-joints", "eroded-joints", "threshold", "temperature", "shift", "own-thresholds")
+)
 """Knobs that a run may set on its way; none of them decides which images a center reads, or how."""
 
 TASK_CONFIGS: Mapping[str, type[TrainingConfig]] = MappingProxyType(
@@ -282,6 +349,8 @@ class RunConfig(Knobs):
 
     def with_training(self, task: str, training: TrainingConfig) -> "RunConfig":
         """Return the run with other knobs of ``task``."""
+        if training == self.training(task):
+            return self
         changed: dict[str, Any] = {task: training}
         if task not in TASK_CONFIGS:
             changed = {"others": {**self.others, task: training}}

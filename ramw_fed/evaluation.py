@@ -124,7 +124,7 @@ def evaluate_run(folder: RunFolder, cohort: Cohort, *, split: Split = "test", wa
     Raises:
         RunError: There is no such model, or the cohort has other bones or joints.
     """
-    config = folder.config()
+    config = folder.decided_config()
     measured = {name: _measure_model(name, folder, config, cohort, split, watch) for name in config.tasks}
     return Evaluation.of(measured, cohort, config, split, of="run")
 

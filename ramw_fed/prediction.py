@@ -162,7 +162,8 @@ def predict(
         predictions.append(_predict(path, out, side, spacing, bones, joints, is_marked))
         watch("images", done, len(images))
     found = Predictions(predictions, remarks, WATERMARK if is_marked else "research only")
-    _write_tables(out, found, bones.card.description)
+    threshold = ErosionConfig.read(joints.card.training).threshold if joints else 1.0
+    _write_tables(out, found, bones.card.description, threshold)
     return found
 
 
@@ -258,7 +259,7 @@ def _score(crop: Image, joint: str, side: Side, model: _Model) -> float:
     seen = stretch(crop, config.crop_size)
     if config.mirror and side in description.mirrored_sides:
         seen = np.ascontiguousarray(seen[:, ::-1])
-    return score_crop(model.network, seen, description.joints.index(joint), description, model.device)
+    return score_crop(model.network, seen, description.joints.index(joint), description, config, model.device)
 
 
 def _load(run: Path | None, task: Literal["segmentation", "erosion"]) -> _Model:
@@ -289,7 +290,7 @@ def _erosion_model(run: Path | None, research: bool) -> tuple[_Model | None, lis
     ]
 
 
-def _write_tables(out: Path, found: Predictions, description: Description) -> None:
+def _write_tables(out: Path, found: Predictions, description: Description, threshold: float) -> None:
     with (out / "bones.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "side", *description.bones])
@@ -308,10 +309,11 @@ def _write_tables(out: Path, found: Predictions, description: Description) -> No
     if scored:
         with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["image", "side", "joint", "probability", "remark"])
+            writer.writerow(["image", "side", "joint", "probability", "eroded", "remark"])
             for one in scored:
                 for joint, probability in one.erosions.items():
-                    writer.writerow([one.image, one.side, joint, f"{probability:.4f}", found.watermark])
+                    said = int(probability >= threshold)
+                    writer.writerow([one.image, one.side, joint, f"{probability:.4f}", said, found.watermark])
 
 
 def _check(images: Sequence[Path], side: str | None) -> None:

@@ -3,6 +3,7 @@
 ```
 RUN/
   config.toml   manifest.json   rounds.jsonl   metrics.json   baselines.json
+  decision.json                 where thresholds or probabilities were chosen on validation
   models/<task>.safetensors
   predictions/<task>.csv        simulation only
   checkpoints/
@@ -12,6 +13,7 @@ RUN/
 """
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -33,7 +35,16 @@ from ramw_fed.knobs import flatten
 from ramw_fed.learning.weights_file import Card, load_weights, save_weights
 from ramw_fed.tasks.task import Table
 
-_OWN = {"config.toml", "manifest.json", "rounds.jsonl", "metrics.json", "baselines.json", "test-opened.json"}
+_OWN = {
+    "config.toml",
+    "manifest.json",
+    "rounds.jsonl",
+    "metrics.json",
+    "baselines.json",
+    "decision.json",
+    "test-opened.json",
+}
+DECISION = "decision.json"
 _OWN_FOLDERS = {"models", "predictions", "checkpoints", "overlays", "tensorboard"}
 _TEXTS = {"center", "patient", "name", "joint"}
 
@@ -93,6 +104,15 @@ class RunFolder:
     def config(self) -> RunConfig:
         """Return the run's configuration."""
         return resolve(read_toml(self.config_path))
+
+    def decided_config(self) -> RunConfig:
+        """Return the run's configuration with the knobs that it chose on validation."""
+        config = self.config()
+        decisions = self.read_json(DECISION) if (self.path / DECISION).exists() else {}
+        for task, decision in decisions.items():
+            training = config.training(task)
+            config = config.with_training(task, type(training).read({**training.write(), **decision["knobs"]}))
+        return config
 
     def append_round(self, record: Mapping[str, Any]) -> None:
         """Add a line to ``rounds.jsonl``."""
@@ -198,23 +218,29 @@ class RunFolder:
         }
         return _gathered(columns)
 
-    def open_test_split(self, chosen: Mapping[str, str]) -> None:
-        """Open the test split, once.
+    def open_test_split(self, chosen: Mapping[str, str], decisions: Mapping[str, Any] | None = None) -> None:
+        """Open the test split, once, and keep what was decided without it.
 
         Args:
             chosen: Task to a hash of the weights that were chosen without it. A run that was killed while it measured
                 may ask again with the same weights, which gives the same numbers.
+            decisions: What else was chosen, for ``decision.json``; None or empty for nothing.
 
         Raises:
             RunError: It was opened before.
         """
         path = self.path / "test-opened.json"
-        content = json.dumps(dict(chosen), sort_keys=True)
+        frozen = dict(chosen)
+        if decisions:
+            frozen[DECISION] = hashlib.sha256(json.dumps(decisions, sort_keys=True).encode()).hexdigest()
+        content = json.dumps(frozen, sort_keys=True)
         if (self.path / "metrics.json").exists() or (path.exists() and path.read_text(encoding="utf-8") != content):
             raise RunError(
                 "the test split was opened before: its numbers may have been looked at, so nothing may be chosen and "
                 "measured again in this run; start a new one"
             )
+        if decisions:
+            self.write_json(DECISION, decisions)
         write_atomically(path, content)
 
     def _refuse_other(self, config: RunConfig) -> None:

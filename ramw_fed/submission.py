@@ -21,7 +21,7 @@ from ramw_fed.tasks.erosion import ErosionExamples
 
 SCORES = "scores.csv"
 _NAME_COLUMNS = ("radiograph", "image", "name")
-_REMARKS = frozenset({"side", "remark", "center", "patient"})  # what our own files also hold
+_REMARKS = frozenset({"side", "eroded", "remark", "center", "patient"})  # what our own files also hold
 _SHOWN = 10
 
 Joint = tuple[str, str]

@@ -201,6 +201,8 @@ def test_research_prints_erosion_scores_under_a_watermark(
     assert all(f"{probability:.3f}" in shown for probability in probabilities.values())
     assert len(rows) == len(probabilities)
     assert all(row.endswith(WATERMARK) for row in rows)
+    said = {row.split(",")[2]: row.split(",")[4] for row in rows}
+    assert said == {joint: str(int(probability >= 0.5)) for joint, probability in probabilities.items()}
     assert found.remarks == [WATERMARK]
     held_back = api.predict([wrist.image], out=tmp_path, run=finished.path)
     assert not held_back.items[0].erosions

@@ -25,6 +25,7 @@ class TaskState:
         best: Weights of the best round so far.
         best_round: That round; 0 before the first.
         best_quality: Its quality; None where nothing could be validated.
+        best_sums: What each center validated of it, by name of the center.
         failed_rounds: Rounds in a row, up to now, without enough valid updates.
     """
 
@@ -32,6 +33,7 @@ class TaskState:
     best: dict[str, Tensor]
     best_round: int = 0
     best_quality: float | None = None
+    best_sums: dict[str, dict[str, float]] = field(default_factory=dict)
     failed_rounds: int = 0
 
 
@@ -94,7 +96,7 @@ def load_checkpoint(folder: Path, deciding: Mapping[str, Any]) -> State | None:
 
 
 def _packet(state: State, deciding: Mapping[str, Any]) -> Packet:
-    facts = ("best_round", "best_quality", "failed_rounds")
+    facts = ("best_round", "best_quality", "best_sums", "failed_rounds")
     tasks = {name: {fact: getattr(task, fact) for fact in facts} for name, task in sorted(state.tasks.items())}
     tensors: dict[str, Tensor] = {}
     for name, task in state.tasks.items():

@@ -17,7 +17,7 @@ from ramw_fed.federation.strategy import RamwStrategy
 from ramw_fed.learning.weights_file import in_precision
 from ramw_fed.methods import Weights, get_method
 from ramw_fed.starting_weights import starting_weights
-from ramw_fed.tasks.task import settled
+from ramw_fed.tasks.task import Task, settled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class Outcome:
     Attributes:
         roll: Who took part.
         state: Last and best weights of each task.
+        config: The run's configuration with the knobs that were chosen on validation.
+        decisions: Task to what is to be said of that choice; only tasks that made one.
         chosen: Task to the weights that were measured: the best ones, in the precision in which they are kept.
         measured: Task to what the centers measured of the best weights on the test split; empty where it stayed closed.
         seconds: Wall time of the exchanges: ``train`` and ``evaluate``.
@@ -34,6 +36,8 @@ class Outcome:
 
     roll: Roll
     state: State
+    config: RunConfig
+    decisions: Mapping[str, Any]
     chosen: Mapping[str, Weights]
     measured: Mapping[str, Measured]
     seconds: Mapping[str, float]
@@ -54,8 +58,13 @@ class Recorder(Protocol):
         """Keep a complete round: a record of each task, and what resuming would need."""
         ...
 
-    def open_test(self, chosen: Mapping[str, str]) -> None:
-        """Allow the one measurement on the test split of weights with these hashes, or raise ``RunError``."""
+    def open_test(self, chosen: Mapping[str, str], decisions: Mapping[str, Any]) -> None:
+        """Allow the one measurement on the test split, or raise ``RunError``.
+
+        Args:
+            chosen: Task to the hash of its weights.
+            decisions: Task to what else was chosen on validation; only tasks with such a choice.
+        """
         ...
 
     def finish(self, outcome: Outcome) -> None:
@@ -74,9 +83,10 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     state = recorder.resume() or start_state(
         {task.name: starting_weights(task, roll.description, config) for task in tasks}
     )
+    told = config
     for task in tasks:
-        config = settled(config, task, (enrolment.counts for enrolment in roll.enrolments[task.name].values()))
-    strategy = RamwStrategy(config, get_method(config.method), tasks, roll, state, recorder)
+        told = settled(told, task, (enrolment.counts for enrolment in roll.enrolments[task.name].values()))
+    strategy = RamwStrategy(told, get_method(config.method), tasks, roll, state, recorder)
     if state.cohort not in ("", roll.cohort):
         raise RunError("the run to resume was on other radiographs: give the cohort that it began with, or start anew")
     state.cohort = roll.cohort
@@ -88,18 +98,47 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
             "learned and the test split stays closed; rounds.jsonl names each refused update"
         )
     chosen = {name: in_precision(task.best, config.precision) for name, task in sorted(state.tasks.items())}
+    decided, decisions = _decide(config, tasks, state)
+    strategy.config, _ = _decide(told, tasks, state)
     measured: Mapping[str, Measured] = {}
     if config.open_test:
-        measured = _measure(strategy, grid, chosen, recorder)
+        measured = _measure(strategy, grid, chosen, decisions, recorder)
     evaluate = strategy.seconds.get("validate", 0.0) + strategy.seconds.get("measure", 0.0)
     seconds = {"train": strategy.seconds.get("train", 0.0), "evaluate": evaluate}
-    recorder.finish(Outcome(roll=roll, state=state, chosen=chosen, measured=measured, seconds=seconds))
+    recorder.finish(
+        Outcome(
+            roll=roll,
+            state=state,
+            config=decided,
+            decisions=decisions,
+            chosen=chosen,
+            measured=measured,
+            seconds=seconds,
+        )
+    )
+
+
+def _decide(config: RunConfig, tasks: Sequence[Task], state: State) -> tuple[RunConfig, dict[str, Any]]:
+    """Return the configuration to measure with, and task to what was chosen for it on validation."""
+    decisions: dict[str, Any] = {}
+    for task in tasks:
+        own, before = state.tasks[task.name], config.training(task.name)
+        after, words = task.decide(before, own.best_sums)
+        if words:
+            knobs = {name: value for name, value in after.write().items() if before.write().get(name) != value}
+            decisions[task.name] = {**words, "knobs": knobs, "round": own.best_round}
+        config = config.with_training(task.name, after)
+    return config, decisions
 
 
 def _measure(
-    strategy: RamwStrategy, grid: Grid, chosen: Mapping[str, Weights], recorder: Recorder
+    strategy: RamwStrategy,
+    grid: Grid,
+    chosen: Mapping[str, Weights],
+    decisions: Mapping[str, Any],
+    recorder: Recorder,
 ) -> Mapping[str, Measured]:
-    recorder.open_test({name: hash_weights(weights) for name, weights in chosen.items()})
+    recorder.open_test({name: hash_weights(weights) for name, weights in chosen.items()}, decisions)
     measured = strategy.measure(grid, chosen, "test")
     _refuse_missing(measured)
     return measured

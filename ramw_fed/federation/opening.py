@@ -35,7 +35,7 @@ class CenterFile(Knobs):
     )
     share_counts: bool = knob(
         False,
-        "whether numbers of joints by class may leave: class counts for a prior of all centers",
+        "whether numbers of joints by class may leave: for a prior of all centers, or a threshold or calibration",
     )
     own_code: tuple[str, ...] = knob(
         (), "methods and tasks beside the built-in ones that a run may take, as package.file:NAME; you have read them"
@@ -61,8 +61,8 @@ class CenterFile(Knobs):
         """
         if config.asks_for_counts and not self.share_counts:
             raise ConfigError(
-                "the run asks for numbers of joints by class (erosion.prior = 'federated'); set share-counts = true "
-                "in center.toml to allow it, or ask for a run with prior = 'local'"
+                "the run asks for numbers of joints by class (erosion.prior, threshold-rule or calibration); set "
+                "share-counts = true in center.toml to allow it, or ask for a run with 'local', 'fixed' and 'none'"
             )
 
     def refuse_other_code(self, config: RunConfig) -> None:

@@ -17,7 +17,7 @@ from ramw_fed.manifest import VERSION, git_commit, own_peak_mb, summarize_second
 from ramw_fed.metrics.scopes import Scope, macro
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report import scalars
-from ramw_fed.run_folder import RunFolder
+from ramw_fed.run_folder import DECISION, RunFolder
 from ramw_fed.tasks.task import Table, join_tables
 
 
@@ -61,25 +61,27 @@ class FolderRecorder:
             scalars.append(self.folder.curves, record)
         save_checkpoint(self.folder.checkpoints, state, self.config.deciding())
 
-    def open_test(self, chosen: Mapping[str, str]) -> None:
-        """Open the test split for these weights."""
-        self.folder.open_test_split(chosen)
+    def open_test(self, chosen: Mapping[str, str], decisions: Mapping[str, Any]) -> None:
+        """Open the test split for these weights and decisions."""
+        self.folder.open_test_split(chosen, decisions)
 
     def finish(self, outcome: Outcome) -> None:
         """Write models, predictions, metrics and manifest."""
         self.outcome = outcome
+        if outcome.decisions:
+            self.folder.write_json(DECISION, outcome.decisions)
         for name, weights in outcome.chosen.items():
             self.folder.save_model(weights, self._card(name, outcome))
         for name, measured in outcome.measured.items():
             if measured.tables:
                 self.folder.write_predictions(name, join(measured.tables))
         self.folder.write_json("manifest.json", self._manifest(outcome))
-        self.folder.write_json("metrics.json", metrics(outcome, self.config))
+        self.folder.write_json("metrics.json", metrics(outcome))
 
     def _card(self, task: str, outcome: Outcome) -> Card:
         return Card(
             task=task,
-            training=self.config.training(task).write(),
+            training=outcome.config.training(task).write(),
             description=outcome.roll.description,
             cohort=outcome.roll.cohort,
             round=outcome.state.tasks[task].best_round,
@@ -107,15 +109,14 @@ class FolderRecorder:
         }
 
 
-def metrics(outcome: Outcome, config: RunConfig) -> dict[str, Any]:
+def metrics(outcome: Outcome) -> dict[str, Any]:
     """Return ``metrics.json``: task, split, scope, metric."""
-    return {
-        name: {"test": _scopes(name, measured, outcome, config)} for name, measured in sorted(outcome.measured.items())
-    }
+    return {name: {"test": _scopes(name, measured, outcome)} for name, measured in sorted(outcome.measured.items())}
 
 
-def _scopes(name: str, measured: Measured, outcome: Outcome, config: RunConfig) -> dict[str, Any]:
-    task, description = run_tasks(config)[name], outcome.roll.description
+def _scopes(name: str, measured: Measured, outcome: Outcome) -> dict[str, Any]:
+    config, description = outcome.config, outcome.roll.description
+    task = run_tasks(config)[name]
     training = config.training(task.name)
 
     def summarize(table: Table, centers: Sequence[str] = ()) -> dict[str, Any]:

@@ -38,11 +38,12 @@ def rejection_records(sifted: Sifted[Any], task: str) -> list[dict[str, Any]]:
 
 
 def add_sums(sums: Mapping[str, Sums]) -> dict[str, float]:
-    """Return the sums of all centers, added in the order of their names."""
+    """Return the sums of all centers without their details, added in the order of the centers' names."""
     total: dict[str, float] = {}
     for center in sorted(sums):
         for name, value in sorted(sums[center].items()):
-            total[name] = total.get(name, 0.0) + value
+            if "/" not in name:
+                total[name] = total.get(name, 0.0) + value
     return total
 
 

@@ -158,7 +158,7 @@ class RamwStrategy(Strategy):
             record["validation"] = add_sums(sums)
             # Rounds are compared over the same patients or not at all: else who stays silent chooses the round.
             is_whole = set(sums) == set(self.roll.enrolments[task])
-            self._keep_best(task, server_round, record["validation"] if is_whole else {})
+            self._keep_best(task, server_round, sums if is_whole else {})
         return None
 
     def summary(self) -> None:
@@ -207,12 +207,13 @@ class RamwStrategy(Strategy):
                 "Mend the centers named, then resume; finished rounds are kept"
             )
 
-    def _keep_best(self, task: str, round_number: int, sums: Sums) -> None:
+    def _keep_best(self, task: str, round_number: int, sums: Mapping[str, Sums]) -> None:
         state, record = self.state.tasks[task], self._records[task]
-        quality = self.tasks[task].quality(sums) if record["aggregated"] and sums else float("nan")
+        quality = self.tasks[task].quality(record["validation"]) if record["aggregated"] and sums else float("nan")
         record["quality"] = quality if quality == quality else None
         if record["aggregated"] and is_better(record["quality"], state.best_quality):
             state.best, state.best_round, state.best_quality = state.weights, round_number, record["quality"]
+            state.best_sums = {center: dict(own) for center, own in sums.items()}
         record["best_round"] = state.best_round
 
     def _orders(
@@ -230,7 +231,8 @@ class RamwStrategy(Strategy):
                     run=self.roll.run, purpose=purpose, task=task, round=round_number, base=base, nonce=nonce
                 )
                 question = Question(node=self.roll.nodes[center], center=center, ticket=ticket)
-                content = records.order_content(ticket, self.config, split=split, packed=blob)
+                config = self.config.with_training(task, self.config.training(task).at(center))
+                content = records.order_content(ticket, config, split=split, packed=blob)
                 message = Message(content, question.node, MESSAGE_TYPES[purpose], group_id=nonce)
                 self._questions.append(question)
                 messages.append((self._expected_seconds(purpose, task, center), message))

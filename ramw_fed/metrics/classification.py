@@ -20,6 +20,12 @@ CLASSIFICATION_METRICS = (
     *("acc", "bacc", "f1", "dor", "sen", "spc", "pre", "npv", "auroc", "auprc", "mcc"),
     *("brier", "ece", "slope", "intercept", "qwk", "mae", "within1"),
 )
+DECISIONS = ("acc", "bacc", "f1", "dor", "sen", "spc", "pre", "npv", "mcc")
+"""Measures that the threshold decides."""
+
+CALIBRATION = ("brier", "ece", "slope", "intercept")
+"""Measures that calibration changes."""
+
 NEEDS_POSITIVES = frozenset({"bacc", "dor", "sen", "auroc", "auprc", "mcc", "slope", "intercept"})
 NEEDS_NEGATIVES = frozenset({"bacc", "dor", "spc", "auroc", "auprc", "mcc", "slope", "intercept"})
 
@@ -53,7 +59,7 @@ def classification_metrics(
     return classification_values(rows, threshold=threshold)
 
 
-def classification_values(rows: Rows, *, threshold: float) -> dict[str, float | NotEstimable]:
+def classification_values(rows: Rows, *, threshold: float | Values) -> dict[str, float | NotEstimable]:
     """Every measure of these joints, in the order of ``CLASSIFICATION_METRICS``."""
     values = classification_statistic(rows, threshold=threshold)(np.ones((1, rows.num_units)))[0]
     return {
@@ -62,8 +68,12 @@ def classification_values(rows: Rows, *, threshold: float) -> dict[str, float | 
     }
 
 
-def classification_statistic(rows: Rows, *, threshold: float) -> Callable[[Values], Values]:
+def classification_statistic(rows: Rows, *, threshold: float | Values) -> Callable[[Values], Values]:
     """Prepare every measure for many sets of patient weights.
+
+    Args:
+        rows: Joints.
+        threshold: One for all, or ``(N,)`` one a joint.
 
     Returns:
         From weights ``(R, U)`` to ``(R, K)`` in the order of ``CLASSIFICATION_METRICS``; NaN: not estimable.

@@ -1,14 +1,17 @@
 """Erosion: from probabilities per joint to scopes."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ramw_fed.errors import RamwFedError
 from ramw_fed.metrics.classification import (
+    CALIBRATION,
     CLASSIFICATION_METRICS,
+    DECISIONS,
     NEEDS_NEGATIVES,
     NEEDS_POSITIVES,
     classification_statistic,
@@ -82,32 +85,58 @@ class ErosionTable:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How probabilities are read.
+
+    Attributes:
+        threshold: Joints with at least this probability are called eroded.
+        own_thresholds: Center to its own, ``threshold`` standing in for those it lacks; None where no rule chose any.
+        uncalibrated: From probabilities to what they were before calibration; None where there was none.
+    """
+
+    threshold: float
+    own_thresholds: Mapping[str, float] | None = None
+    uncalibrated: Callable[[Values], Values] | None = None
+
+
 def erosion_tree(
-    table: ErosionTable, *, centers: Sequence[str], threshold: float, seed: int, resamples: int = RESAMPLES
+    table: ErosionTable, reading: Reading, *, centers: Sequence[str], seed: int, resamples: int = RESAMPLES
 ) -> Tree:
     """Pooled, macro and each of these centers, with or without rows."""
-    parts = {
-        name: erosion_scope(table.at(name), threshold=threshold, seed=seed, resamples=resamples) for name in centers
-    }
-    return tree(erosion_scope(table, threshold=threshold, seed=seed, resamples=resamples), parts)
+    parts = {name: erosion_scope(table.at(name), reading, seed=seed, resamples=resamples) for name in centers}
+    return tree(erosion_scope(table, reading, seed=seed, resamples=resamples), parts)
 
 
-def erosion_scope(table: ErosionTable, *, threshold: float, seed: int, resamples: int = RESAMPLES) -> Scope:
-    """Every measure over these joints, all together and joint by joint; patients are what is drawn.
+def erosion_scope(table: ErosionTable, reading: Reading, *, seed: int, resamples: int = RESAMPLES) -> Scope:
+    """Every measure over these joints, all together and by joint; patients are what is drawn.
+
+    Where centers have thresholds of their own, the decisions at those stand under ``by -> threshold -> own``; where
+    probabilities were calibrated, what they were before stands under ``by -> calibration -> before``.
 
     Args:
         table: Joints of one center, or of all.
-        threshold: Joints with at least this probability are called eroded.
+        reading: How the probabilities are read.
         seed: Of the bootstrap.
         resamples: Of the bootstrap.
     """
     table = table.ordered()
-    overall = _entries(table, threshold, seed, resamples)
-    by_joint = {name: _entries(table.of(name), threshold, seed, resamples) for name in table.joint_names}
-    return overall | {"by": {"joint": by_joint}}
+    common = np.full(len(table.centers), reading.threshold)
+    by: dict[str, Any] = {
+        "joint": {name: _entries(table.of(name), reading.threshold, seed, resamples) for name in table.joint_names}
+    }
+    if reading.own_thresholds is not None:
+        own = np.array([reading.own_thresholds.get(name, reading.threshold) for name in table.centers])
+        entries = _entries(table, own.reshape(common.shape), seed, resamples)
+        by["threshold"] = {"own": {name: entries[name] for name in DECISIONS}}
+    if reading.uncalibrated is not None:
+        before = replace(table, probabilities=reading.uncalibrated(table.probabilities))
+        entries = _entries(before, common, seed, resamples)
+        by["calibration"] = {"before": {name: entries[name] for name in CALIBRATION}}
+    return _entries(table, common, seed, resamples) | {"by": by}
 
 
-def _entries(table: ErosionTable, threshold: float, seed: int, resamples: int) -> dict[str, Entry]:
+def _entries(table: ErosionTable, threshold: Values | float, seed: int, resamples: int) -> dict[str, Entry]:
     patients, units = group_by_patient(table.centers, table.patients)
     rows = Rows(
         probabilities=table.probabilities,

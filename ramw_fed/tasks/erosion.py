@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -16,14 +17,20 @@ from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.packed import pack_crops
 from ramw_fed.data.radiograph import Split
 from ramw_fed.data.transforms import VARIATIONS, standardize, vary
+from ramw_fed.learning.decision import (
+    LARGEST_LOGIT,
+    PATIENTS,
+    calibrated,
+    count_logits,
+    decide,
+    is_count,
+    uncalibrated,
+)
 from ramw_fed.learning.inference import predict, predict_images
 from ramw_fed.learning.losses import ORDINAL, ClassCounts, Loss, erosion_logits, erosion_loss
 from ramw_fed.learning.models import erosion_network
-from ramw_fed.metrics.erosion_scopes import ErosionTable, erosion_tree
+from ramw_fed.metrics.erosion_scopes import ErosionTable, Reading, erosion_tree
 from ramw_fed.tasks.task import TEXT, Column, Counts, Sums, Table, Task
-
-# A probability of 1e-7, where float32 cannot tell 1 - p from 1.
-_LARGEST_LOGIT = 16.0
 
 
 class ErosionExamples:
@@ -96,36 +103,63 @@ def with_identity(crop: Tensor, joint: int, num_joints: int) -> Tensor:
 
 
 def score_crop(
-    model: nn.Module, crop: NDArray[np.uint8], joint: int, description: Description, device: torch.device
+    model: nn.Module,
+    crop: NDArray[np.uint8],
+    joint: int,
+    description: Description,
+    config: ErosionConfig,
+    device: torch.device,
 ) -> float:
     """Return the probability of an erosion in one crop ``(S, S)``, oriented as in training."""
     seen = with_identity(standardize(torch.from_numpy(crop)[None] / 255), joint, len(description.joints))
-    return float(erosion_logits(predict_images(model, seen[None], device).double()).sigmoid()[0])
+    logits = erosion_logits(predict_images(model, seen[None], device).double())
+    return float(calibrated(logits.numpy(), config)[0])
 
 
-def validate(model: nn.Module, examples: Examples, _config: ErosionConfig, device: torch.device) -> Sums:
-    """Return log loss and count of each class, as sums over joints; of clipped logits, so that no joint decides all."""
-    sums = dict.fromkeys(("log_loss_eroded", "eroded", "log_loss_intact", "intact"), 0.0)
-    for _, logits, targets in predict(model, examples, device):
-        losses = functional.binary_cross_entropy_with_logits(
-            erosion_logits(logits.double()).clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT),
-            (targets > 0).double(),
-            reduction="none",
-        )
-        for name, chosen in (("eroded", targets > 0), ("intact", targets == 0)):
-            sums[name] += float(chosen.sum())
-            sums[f"log_loss_{name}"] += float(losses[chosen].sum())
+def validate(model: nn.Module, examples: Examples, config: ErosionConfig, device: torch.device) -> Sums:
+    """Return log loss and count of each class, as sums over joints; of clipped logits, so that no joint decides all.
+
+    Where thresholds or probabilities are to be chosen, also the joints by class and logit, and the patients with one.
+    """
+    parts = [
+        (erosion_logits(outputs.double()), targets > 0) for _, outputs, targets in predict(model, examples, device)
+    ]
+    logits = torch.cat([part for part, _ in parts]).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+    is_eroded = torch.cat([part for _, part in parts])
+    losses = functional.binary_cross_entropy_with_logits(logits, is_eroded.double(), reduction="none")
+    sums: dict[str, float] = {}
+    for name, chosen in (("eroded", is_eroded), ("intact", ~is_eroded)):
+        sums |= {name: float(chosen.sum()), f"log_loss_{name}": float(losses[chosen].sum())}
+    if config.asks_for_scores:
+        sums |= count_logits(logits.numpy(), is_eroded.numpy())
+        sums[PATIENTS] = float(len(np.unique(examples.patients[is_eroded.numpy()])))
     return sums
+
+
+_SUMS = frozenset({"log_loss_eroded", "eroded", "log_loss_intact", "intact"})
 
 
 def is_plausible(sums: Sums, examples: int) -> bool:
     """Whether the joints are those that were enrolled, and their log loss is one that clipped logits can have."""
-    if set(sums) != {"log_loss_eroded", "eroded", "log_loss_intact", "intact"} or min(sums.values()) < 0:
+    if not set(sums) >= _SUMS or min(sums.values()) < 0:
         return False
     # log(1 + e^x) is a little more than x.
-    worst = {name: (_LARGEST_LOGIT + 1e-6) * sums[name] for name in ("eroded", "intact")}
+    worst = {name: (LARGEST_LOGIT + 1e-6) * sums[name] for name in ("eroded", "intact")}
     is_possible = all(sums[f"log_loss_{name}"] <= most for name, most in worst.items())
-    return is_possible and sums["eroded"] + sums["intact"] == examples
+    return is_possible and sums["eroded"] + sums["intact"] == examples and _counts_add_up(sums)
+
+
+def _counts_add_up(sums: Sums) -> bool:
+    """Whether what came beside the four sums are the joints once more, bin by bin, and no more patients than joints."""
+    more = {name: value for name, value in sums.items() if name not in _SUMS}
+    if not more:
+        return True
+    bins = [name for name in more if is_count(name)]
+    if set(more) != {PATIENTS, *bins} or not all(value.is_integer() for value in more.values()):
+        return False
+    found = {name: sum(more[one] for one in bins if f"/{name}/" in one) for name in ("eroded", "intact")}
+    is_whole = all(found[name] == sums[name] for name in found)
+    return is_whole and (sums["eroded"] > 0) <= more[PATIENTS] <= sums["eroded"]
 
 
 def quality(sums: Sums) -> float:
@@ -141,8 +175,9 @@ def quality(sums: Sums) -> float:
 def measure(model: nn.Module, cohort: Cohort, split: Split, config: ErosionConfig, device: torch.device) -> Table:
     """Return a row for each scored joint of ``split``: center, patient, name, joint, probability and true grade.
 
-    The probability is the sigmoid of the logit. Under logit adjustment the priors stood beside the logit in training
-    only, so it is meant for classes of equal prior: 0.5 is the threshold of least balanced error, at any prevalence.
+    The probability is the sigmoid of the logit, calibrated where ``temperature`` and ``shift`` were chosen. Under logit
+    adjustment the priors stood beside the logit in training only, so the sigmoid is meant for classes of equal prior:
+    0.5 is the threshold of least balanced error, at any prevalence.
     A network of grades adds ``predicted_grade``, its most probable one.
     """
     examples = ErosionExamples(cohort, split, config)
@@ -153,7 +188,7 @@ def measure(model: nn.Module, cohort: Cohort, split: Split, config: ErosionConfi
         "patient": examples.patients,
         "name": examples.names,
         "joint": examples.joints,
-        "probability": torch.cat([torch.zeros(0, dtype=torch.float64), *logits]).sigmoid().numpy(),
+        "probability": calibrated(torch.cat([torch.zeros(0, dtype=torch.float64), *logits]).numpy(), config),
         "grade": examples.grades,
     }
     if config.loss in ORDINAL:
@@ -197,8 +232,12 @@ def summarize(
         grades=np.asarray(table["grade"], np.int64),
         predicted_grades=np.asarray(table["predicted_grade"], np.int64) if "predicted_grade" in table else None,
     )
-    listed = sorted({*own.centers, *centers})
-    return erosion_tree(own, centers=listed, threshold=config.threshold, seed=seed, resamples=resamples)
+    reading = Reading(
+        threshold=config.threshold,
+        own_thresholds=None if config.threshold_rule == "fixed" else config.thresholds(),
+        uncalibrated=None if config.calibration == "none" else partial(uncalibrated, config=config),
+    )
+    return erosion_tree(own, reading, centers=sorted({*own.centers, *centers}), seed=seed, resamples=resamples)
 
 
 def _network(description: Description, config: ErosionConfig) -> nn.Module:
@@ -211,7 +250,7 @@ def _loss(examples: Examples, config: ErosionConfig) -> Loss:
 
 
 def _counts(examples: Examples, config: ErosionConfig) -> Counts:
-    if not config.asks_for_counts:
+    if not config.asks_for_prior:
         return {}
     counts = cast(ErosionExamples, examples).counts
     return {"intact": counts.negatives, "eroded": counts.positives}
@@ -225,7 +264,7 @@ def _groups(examples: Examples, config: ErosionConfig) -> NDArray[Any] | None:
 
 def _settle(config: ErosionConfig, counts: Counts) -> ErosionConfig:
     """Take the class counts of all centers as the prior, where the run asked for them."""
-    if not config.asks_for_counts:
+    if not config.asks_for_prior:
         return config
     return replace(config, intact_joints=counts.get("intact", 0), eroded_joints=counts.get("eroded", 0))
 
@@ -245,4 +284,5 @@ EROSION = Task(
     counts=_counts,
     groups=_groups,
     settle=_settle,
+    decide=decide,
 )

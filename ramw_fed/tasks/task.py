@@ -20,7 +20,10 @@ from ramw_fed.learning.losses import Loss
 from ramw_fed.learning.weights_file import Card
 
 Sums = Mapping[str, float]
-"""Numbers that add up across centers, such as ``{"dsc": 31.2, "patients": 40.0}``."""
+"""Numbers that add up across centers, such as ``{"dsc": 31.2, "patients": 40.0}``.
+
+Those with a slash in their name are details for the end of a run; no line of a round shows them.
+"""
 
 Counts = Mapping[str, int]
 """A center's training examples of each class, where a run asks for them."""
@@ -84,6 +87,11 @@ def as_it_is(config: Any, _counts: Counts) -> Any:
     return config
 
 
+def nothing_to_decide(config: Any, _sums: Mapping[str, Sums]) -> tuple[Any, Mapping[str, Any]]:
+    """Measure as configured."""
+    return config, {}
+
+
 def is_better(quality: float | None, best: float | None) -> bool:
     """Whether a round replaces the best so far; where nothing was ever validated the last one does."""
     if quality is None:
@@ -116,6 +124,8 @@ class Task:
         counts: ``(training examples, config) -> Counts``; empty unless the configuration asks centers for them.
         groups: ``(training examples, config) -> (rows,)`` groups of rows that take turns in the steps; None for none.
         settle: ``(config, Counts of all centers) -> config`` with which the centers train.
+        decide: ``(config, center -> Sums of the chosen round) -> (config, words)``: with which knobs to measure the
+            test split, and what ``decision.json`` says of them; no words where the knobs stay as they are.
     """
 
     name: str
@@ -132,6 +142,7 @@ class Task:
     counts: Callable[[Examples, Any], Counts] = no_counts
     groups: Callable[[Examples, Any], NDArray[Any] | None] = no_groups
     settle: Callable[[Any, Counts], Any] = as_it_is
+    decide: Callable[[Any, Mapping[str, Sums]], tuple[Any, Mapping[str, Any]]] = nothing_to_decide
 
     def restore(self, weights: Mapping[str, torch.Tensor], card: Card, device: torch.device) -> nn.Module:
         """Return the network that ``card`` describes with these weights, ready to predict.
@@ -161,9 +172,8 @@ class Task:
 
 def settled(config: RunConfig, task: Task, counts: Iterable[Counts]) -> RunConfig:
     """Return the run's configuration as centers with these counts train ``task``."""
-    before = config.training(task.name)
-    after = task.settle(before, dict(sum(map(Counter, counts), Counter[str]())))
-    return config if after is before else config.with_training(task.name, after)
+    total = dict(sum(map(Counter, counts), Counter[str]()))
+    return config.with_training(task.name, task.settle(config.training(task.name), total))
 
 
 __all__ = [

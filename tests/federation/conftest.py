@@ -47,7 +47,7 @@ class Memory:
     def on_round(self, records: Sequence[Mapping[str, Any]], state: State) -> None:
         self.records += records
 
-    def open_test(self, chosen: Mapping[str, str]) -> None:
+    def open_test(self, chosen: Mapping[str, str], decisions: Mapping[str, Any]) -> None:
         self.opened.append(chosen)
 
     def finish(self, outcome: Outcome) -> None:

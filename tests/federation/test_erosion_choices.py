@@ -1,13 +1,18 @@
-"""Choices of the erosion task that need more of the centers than weights: a prior of all of them, grades."""
+"""Choices of the erosion task that need more of the centers than weights: class counts, grades, thresholds."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 from flwr.app import Context, Message
+from scipy.special import expit, logit
+from sklearn.metrics import roc_curve
 
+from ramw_fed import api
+from ramw_fed.arms import Arm
 from ramw_fed.center import Center, initial_weights
 from ramw_fed.config import RunConfig
 from ramw_fed.config_sources import resolve
@@ -22,6 +27,7 @@ from ramw_fed.methods import get_method
 from ramw_fed.rounds import federate
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks.erosion import EROSION, ErosionExamples
+from ramw_fed.tasks.task import join_tables
 
 SMALL = {
     "tasks": "erosion",
@@ -135,3 +141,114 @@ def test_a_model_of_grades_predicts_them_and_is_measured_by_agreement(phantom_ro
     assert scopes["pooled"]["mae"]["value"] == pytest.approx(abs(table["predicted_grade"] - table["grade"]).mean())
     own = deploy(config, tmp_path / "deployed", "").read_json("metrics.json")["erosion"]["test"]
     assert own["centers"] == scopes["centers"]
+
+
+CHOOSING = {"threshold-rule": "youden", "own-threshold-patients": 1, "calibration": "platt"}
+
+
+@pytest.fixture(scope="module")
+def chosen(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    config = configured(phantom_root, tmp_path_factory.mktemp("chosen") / "run", **CHOOSING)
+    run(config)
+    return RunFolder.open(Path(config.out))
+
+
+def test_what_validation_chose_is_kept_measured_with_and_said(chosen: RunFolder) -> None:
+    decision, decided = chosen.read_json("decision.json")["erosion"], chosen.decided_config().erosion
+    assert decision["knobs"]["threshold"] == decided.threshold != 0.5
+    assert decision["knobs"]["temperature"] == decided.temperature != 1
+    assert set(decided.thresholds()) | set(decision["global threshold at"]) == set(
+        chosen.read_json("manifest.json")["centers"]["erosion"]
+    )
+    assert decided.thresholds()
+    _, card = chosen.load_model("erosion")
+    assert card.training["threshold"] == decided.threshold
+    assert decision["round"] == card.round
+    assert "decision.json" in (chosen.path / "test-opened.json").read_text()
+    # What metrics.json says is what the table of predictions gives at the chosen thresholds, by hand.
+    table, scopes = chosen.read_predictions("erosion"), chosen.read_json("metrics.json")["erosion"]["test"]
+    eroded, probability = table["grade"] > 0, table["probability"]
+    assert scopes["pooled"]["spc"]["value"] == pytest.approx((probability < decided.threshold)[~eroded].mean())
+    own = np.array([decided.thresholds().get(center, decided.threshold) for center in table["center"]])
+    by = scopes["pooled"]["by"]
+    assert by["threshold"]["own"]["spc"]["value"] == pytest.approx((probability < own)[~eroded].mean())
+    assert scopes["pooled"]["brier"]["value"] == pytest.approx(((probability - eroded) ** 2).mean())
+    before = expit((logit(probability) - decided.shift) * decided.temperature)
+    assert by["calibration"]["before"]["brier"]["value"] == pytest.approx(((before - eroded) ** 2).mean())
+    assert scopes["pooled"]["brier"]["value"] < by["calibration"]["before"]["brier"]["value"]
+
+
+def test_the_choice_is_made_on_validation_alone(
+    chosen: RunFolder, phantom_cohort: Cohort, phantom_root: Path, tmp_path: Path
+) -> None:
+    """The thresholds are those of a single table of all validation joints, to half a logit."""
+    decided, (weights, _) = chosen.decided_config(), chosen.load_model("erosion")
+    plain = configured(phantom_root, tmp_path)
+    parts = [
+        Center(center, phantom_cohort, plain, get_method("fedavg")).measure(EROSION, weights, "val")
+        for center in phantom_cohort.centers
+    ]
+    table = join_tables(parts)
+    eroded, logits = table["grade"] > 0, logit(table["probability"])
+    false, true, _ = roc_curve(eroded, logits)
+    threshold = (logit(decided.erosion.threshold) - decided.erosion.shift) * decided.erosion.temperature
+    assert round(float(threshold), 6) % 0.5 == 0
+    called = logits >= threshold
+    steps = [((logits >= edge)[eroded].mean() - (logits >= edge)[~eroded].mean()) for edge in np.arange(-16, 16.5, 0.5)]
+    assert called[eroded].mean() - called[~eroded].mean() == pytest.approx(max(steps))
+    assert max(steps) <= (true - false).max() + 1e-9
+
+
+def test_lines_of_rounds_hold_no_counts_of_logits(chosen: RunFolder) -> None:
+    assert all(not any("/" in name for name in record["validation"]) for record in chosen.rounds())
+    assert all(record["validation"]["eroded_patients"] > 0 for record in chosen.rounds())
+
+
+def test_an_evaluation_of_the_run_gives_its_numbers(chosen: RunFolder, phantom_root: Path) -> None:
+    assert api.evaluate(chosen.path, phantom_root)["erosion"] == chosen.read_json("metrics.json")["erosion"]
+    assert Arm.open(chosen.path).knobs["threshold"] == chosen.decided_config().erosion.threshold
+
+
+def test_a_run_that_was_killed_after_its_rounds_chooses_the_same(
+    chosen: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(chosen.config(), out=str(tmp_path / "run"))
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderRecorder, "open_test", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    run(config)
+    for name in ("decision.json", "metrics.json", "test-opened.json", "models/erosion.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (chosen.path / name).read_bytes()
+
+
+def test_centers_that_summarise_themselves_do_so_at_the_chosen_thresholds(chosen: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(FederationError, match="E-CONFIG"):
+        deploy(chosen.config(), tmp_path / "refused", "")
+    deployed = deploy(chosen.config(), tmp_path / "allowed", "share-counts = true\n")
+    assert deployed.read_json("decision.json") == chosen.read_json("decision.json")
+    ours, theirs = (one.read_json("metrics.json")["erosion"]["test"] for one in (deployed, chosen))
+    assert ours["centers"] == theirs["centers"]
+    assert ours["macro"] == theirs["macro"]
+    assert not (deployed.path / "predictions").exists()
+
+
+def test_an_order_names_no_other_centers_threshold(chosen: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, set[str]] = {}
+
+    def note(center: Center, task: Any, weights: Any, split: Any) -> Any:
+        own = center.config.erosion
+        told[center.name] = set(own.thresholds())
+        return measure(center, task, weights, split)
+
+    measure = Center.measure
+    monkeypatch.setattr(Center, "measure", note)
+    memory = chosen.path.parent / "again"
+    run(replace(chosen.config(), out=str(memory)))
+    thresholds = chosen.decided_config().erosion.thresholds()
+    assert told == {center: {center} & set(thresholds) for center in told}
+    assert any(told.values())

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from ramw_fed.errors import RamwFedError
 from ramw_fed.metrics.classification import CLASSIFICATION_METRICS
-from ramw_fed.metrics.erosion_scopes import ErosionTable, erosion_scope, erosion_tree
+from ramw_fed.metrics.erosion_scopes import ErosionTable, Reading, erosion_scope, erosion_tree
 from ramw_fed.metrics.scopes import macro
 
 JOINTS = ("Lunate", "DistalUlna", "Scaphoid")
@@ -40,7 +40,7 @@ def random_rows(seed, *, per_center=8, centers="ABC", prevalence=0.3):
 
 
 def whole_tree(rows, *, centers="ABC", **options):
-    return erosion_tree(table(rows), centers=centers, threshold=0.4, **{"seed": 0, "resamples": 300} | options)
+    return erosion_tree(table(rows), Reading(threshold=0.4), centers=centers, **{"seed": 0, "resamples": 300} | options)
 
 
 def test_pooled_is_over_all_joints_and_macro_over_the_centers_values():
@@ -87,14 +87,14 @@ def test_every_center_joint_and_metric_is_listed_also_without_a_score():
 @pytest.mark.parametrize(("patients", "has_interval"), [(4, False), (5, True)])
 def test_there_is_an_interval_from_five_patients_on(patients, has_interval):
     rows = random_rows(4, per_center=patients, centers="A", prevalence=0.5)
-    scope = erosion_scope(table(rows), threshold=0.4, seed=0, resamples=300)
+    scope = erosion_scope(table(rows), Reading(threshold=0.4), seed=0, resamples=300)
     for name in ("acc", "auroc", "sen", "spc", "brier", "dor"):
         assert (scope[name]["ci"] is not None) == has_interval, name
 
 
 def test_a_class_that_one_patient_alone_holds_gives_no_interval():
     rows = [(*row[:5], 2 if row[1] == "03" else 0) for row in random_rows(5, centers="A")]
-    scope = erosion_scope(table(rows), threshold=0.4, seed=0, resamples=300)
+    scope = erosion_scope(table(rows), Reading(threshold=0.4), seed=0, resamples=300)
     assert scope["sen"]["value"] is not None
     assert scope["sen"]["ci"] is scope["auroc"]["ci"] is None
     assert scope["spc"]["ci"] is not None
@@ -102,7 +102,7 @@ def test_a_class_that_one_patient_alone_holds_gives_no_interval():
 
 def test_resamples_of_one_class_are_redrawn_and_counted():
     rows = [(*row[:5], 2 if row[1] in ("03", "05") else 0) for row in random_rows(6, centers="A")]
-    scope = erosion_scope(table(rows), threshold=0.4, seed=0, resamples=300)
+    scope = erosion_scope(table(rows), Reading(threshold=0.4), seed=0, resamples=300)
     # neither of two patients in seven draws of eight: .75 ** 7 = .133
     assert scope["auroc"]["redrawn"] == pytest.approx(300 * 0.133 / 0.867, rel=0.5)
     assert "redrawn" not in scope["acc"]
@@ -115,9 +115,9 @@ def test_intervals_are_by_patient_and_not_by_joint():
     for patient in range(30):
         right = rng.random() < 0.7
         rows += [("A", f"{patient:02d}", f"{k}", "Lunate", 0.1 if right else 0.9, 0) for k in range(20)]
-    by_patient = erosion_scope(table(rows), threshold=0.5, seed=0, resamples=2000)["acc"]["ci"]
+    by_patient = erosion_scope(table(rows), Reading(threshold=0.5), seed=0, resamples=2000)["acc"]["ci"]
     by_joint = [("A", str(index), *row[2:]) for index, row in enumerate(rows)]
-    naive = erosion_scope(table(by_joint), threshold=0.5, seed=0, resamples=2000)["acc"]["ci"]
+    naive = erosion_scope(table(by_joint), Reading(threshold=0.5), seed=0, resamples=2000)["acc"]["ci"]
     # sqrt(20) times as wide
     assert np.ptp(by_patient) / np.ptp(naive) == pytest.approx(np.sqrt(20), rel=0.15)
 
@@ -132,7 +132,8 @@ def test_a_center_computes_its_own_part_alone_and_macro_needs_no_more():
     rows = random_rows(9)
     simulated = whole_tree(rows, seed=5)
     alone = {
-        name: erosion_scope(table(rows).at(name), threshold=0.4, seed=5, resamples=300) for name in ("C", "A", "B")
+        name: erosion_scope(table(rows).at(name), Reading(threshold=0.4), seed=5, resamples=300)
+        for name in ("C", "A", "B")
     }
     assert json.loads(json.dumps(alone)) == simulated["centers"]
     assert macro(json.loads(json.dumps(alone))) == simulated["macro"]
@@ -140,7 +141,7 @@ def test_a_center_computes_its_own_part_alone_and_macro_needs_no_more():
 
 def test_patients_of_two_centers_may_bear_one_name():
     rows = random_rows(10, centers="AB", per_center=5)
-    assert erosion_scope(table(rows), threshold=0.4, seed=0, resamples=50)["acc"]["n"] == 10
+    assert erosion_scope(table(rows), Reading(threshold=0.4), seed=0, resamples=50)["acc"]["n"] == 10
 
 
 def test_a_joint_that_the_cohort_does_not_know_is_refused():
@@ -169,7 +170,7 @@ def test_intervals_of_auroc_cover_the_truth_in_95_of_100_studies(capsys):
                     grade = int(rng.random() < 0.25)
                     score = own + rng.normal() * np.sqrt(0.7) + 1.2 * grade
                     rows.append((center, f"{patient}", f"{k}", "Lunate", 1 / (1 + np.exp(-score)), grade))
-        whole = erosion_tree(table(rows, joints=("Lunate",)), centers="ABCDEF", threshold=0.5, seed=study)
+        whole = erosion_tree(table(rows, joints=("Lunate",)), Reading(threshold=0.5), centers="ABCDEF", seed=study)
         for scope in hits:
             low, high = whole[scope]["auroc"]["ci"]
             hits[scope] += low <= truth <= high

@@ -139,7 +139,9 @@ def test_a_single_crop_scores_as_it_does_in_the_table(phantom_cohort: Cohort) ->
     examples = ErosionExamples(phantom_cohort, "test", CONFIG)
     table = measure(model, phantom_cohort, "test", CONFIG, CPU)
     joint = phantom_cohort.description.joints.index(str(examples.joints[4]))
-    assert score_crop(model, examples.crop(4), joint, phantom_cohort.description, CPU) == table["probability"][4]
+    assert (
+        score_crop(model, examples.crop(4), joint, phantom_cohort.description, CONFIG, CPU) == table["probability"][4]
+    )
 
 
 # --- mirrored or not -----------------------------------------------------------------------------------------------
