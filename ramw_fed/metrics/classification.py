@@ -17,7 +17,7 @@ from ramw_fed.metrics.rows import Rows, Values, ratio
 from ramw_fed.statistics.intervals import weighted_sums
 
 CLASSIFICATION_METRICS = (
-    *("acc", "bacc", "f1", "dor", "sen", "spc", "pre", "npv", "auroc", "auprc", "mcc"),
+    *("acc", "bacc", "f1", "dor", "sen", "spc", "pre", "npv", "auroc", "auprc", "prevalence", "mcc"),
     *("brier", "ece", "slope", "intercept", "qwk", "mae", "within1"),
 )
 DECISIONS = ("acc", "bacc", "f1", "dor", "sen", "spc", "pre", "npv", "mcc")
@@ -28,6 +28,8 @@ CALIBRATION = ("brier", "ece", "slope", "intercept")
 
 NEEDS_POSITIVES = frozenset({"bacc", "dor", "sen", "auroc", "auprc", "mcc", "slope", "intercept"})
 NEEDS_NEGATIVES = frozenset({"bacc", "dor", "spc", "auroc", "auprc", "mcc", "slope", "intercept"})
+RESTS_ON_POSITIVES = NEEDS_POSITIVES | {"f1", "pre"}
+"""Measures that vary with the few eroded joints even where they are defined without one."""
 
 
 def classification_metrics(
@@ -95,13 +97,15 @@ def classification_statistic(rows: Rows, *, threshold: float | Values) -> Callab
 def _decisions(tp: Values, fp: Values, tn: Values, fn: Values) -> Mapping[str, Values]:
     """Measures of the four cells, each ``(R,)``.
 
-    The diagnostic odds ratio adds 0.5 to all four cells, always (Haldane 1956, Anscombe 1956); MCC is Matthews 1975.
+    The prevalence is what AUPRC is without any skill. The diagnostic odds ratio adds 0.5 to all four cells, always
+    (Haldane 1956, Anscombe 1956); MCC is Matthews 1975.
     """
     sen, spc = ratio(tp, tp + fn), ratio(tn, tn + fp)
     odds = (tp + 0.5) * (tn + 0.5) / ((fn + 0.5) * (fp + 0.5))
     margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     return {
         "acc": ratio(tp + tn, tp + fp + tn + fn),
+        "prevalence": ratio(tp + fn, tp + fp + tn + fn),
         "bacc": (sen + spc) / 2,
         "f1": ratio(2 * tp, 2 * tp + fp + fn),
         "dor": np.where(np.isnan(sen + spc), np.nan, odds),

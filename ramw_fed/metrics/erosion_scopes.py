@@ -1,88 +1,28 @@
 """Erosion: from probabilities per joint to scopes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ramw_fed.errors import RamwFedError
 from ramw_fed.metrics.classification import (
     CALIBRATION,
     CLASSIFICATION_METRICS,
     DECISIONS,
     NEEDS_NEGATIVES,
-    NEEDS_POSITIVES,
+    RESTS_ON_POSITIVES,
     classification_statistic,
     classification_values,
 )
+from ramw_fed.metrics.erosion_table import ErosionTable
 from ramw_fed.metrics.estimate import Entry, Estimate, NotEstimable
 from ramw_fed.metrics.ranges import bounded
-from ramw_fed.metrics.rows import Rows, Values, Whole
+from ramw_fed.metrics.rows import Rows, Values
 from ramw_fed.metrics.scopes import Scope, Tree, group_by_patient, tree
-from ramw_fed.statistics.intervals import RESAMPLES, bootstrap_intervals
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErosionTable:
-    """N scored joints, in any order; patients of two centers may bear one name.
-
-    Attributes:
-        centers: ``(N,)`` names.
-        patients: ``(N,)`` names.
-        radiographs: ``(N,)`` names.
-        joints: ``(N,)`` names.
-        joint_names: Every joint to be listed, scored or not.
-        probabilities: ``(N,)`` of a grade above 0, in [0, 1].
-        grades: ``(N,)`` true erosion grades, whole numbers from 0.
-        predicted_grades: ``(N,)`` likewise, or None where the model gives none.
-    """
-
-    centers: tuple[str, ...]
-    patients: tuple[str, ...]
-    radiographs: tuple[str, ...]
-    joints: tuple[str, ...]
-    joint_names: tuple[str, ...]
-    probabilities: Values
-    grades: Whole
-    predicted_grades: Whole | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse columns that do not fit together."""
-        names = (self.centers, self.patients, self.radiographs, self.joints, self.probabilities, self.grades)
-        if len({len(column) for column in names}) > 1 or not set(self.joints) <= set(self.joint_names):
-            raise RamwFedError(
-                f"a table of scored joints has columns of {[len(column) for column in names]} rows and joints "
-                f"{sorted(set(self.joints))}: give one value a joint, of {', '.join(self.joint_names)}"
-            )
-
-    def at(self, center: str) -> "ErosionTable":
-        """Return one center's rows."""
-        return self.take(index for index, name in enumerate(self.centers) if name == center)
-
-    def of(self, joint: str) -> "ErosionTable":
-        """Return one joint's rows."""
-        return self.take(index for index, name in enumerate(self.joints) if name == joint)
-
-    def ordered(self) -> "ErosionTable":
-        """Return the rows sorted by center, patient, radiograph and joint."""
-        keys = list(zip(self.centers, self.patients, self.radiographs, self.joints, strict=True))
-        return self.take(sorted(range(len(keys)), key=lambda index: keys[index]))
-
-    def take(self, indices: Iterable[int]) -> "ErosionTable":
-        """Return these rows."""
-        rows = list(indices)
-        return ErosionTable(
-            centers=tuple(self.centers[row] for row in rows),
-            patients=tuple(self.patients[row] for row in rows),
-            radiographs=tuple(self.radiographs[row] for row in rows),
-            joints=tuple(self.joints[row] for row in rows),
-            joint_names=self.joint_names,
-            probabilities=self.probabilities[rows],
-            grades=self.grades[rows],
-            predicted_grades=None if self.predicted_grades is None else self.predicted_grades[rows],
-        )
+from ramw_fed.metrics.wrists import wrist_entries
+from ramw_fed.statistics.intervals import FEWEST_PATIENTS, RESAMPLES, bootstrap_intervals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +49,7 @@ def erosion_tree(
 
 
 def erosion_scope(table: ErosionTable, reading: Reading, *, seed: int, resamples: int = RESAMPLES) -> Scope:
-    """Every measure over these joints, all together and by joint; patients are what is drawn.
+    """Every measure over these joints, all together, by joint and by wrist; patients are what is drawn.
 
     Where centers have thresholds of their own, the decisions at those stand under ``by -> threshold -> own``; where
     probabilities were calibrated, what they were before stands under ``by -> calibration -> before``.
@@ -125,6 +65,7 @@ def erosion_scope(table: ErosionTable, reading: Reading, *, seed: int, resamples
     by: dict[str, Any] = {
         "joint": {name: _entries(table.of(name), reading.threshold, seed, resamples) for name in table.joint_names}
     }
+    by["wrist"] = {"sum": wrist_entries(table, seed=seed, resamples=resamples)}
     if reading.own_thresholds is not None:
         own = np.array([reading.own_thresholds.get(name, reading.threshold) for name in table.centers])
         entries = _entries(table, own.reshape(common.shape), seed, resamples)
@@ -157,14 +98,14 @@ def _entries(table: ErosionTable, threshold: Values | float, seed: int, resample
 
 
 def _may_have_interval(rows: Rows, values: dict[str, float | NotEstimable]) -> NDArray[np.bool_]:
-    """Which measures vary with the patients drawn: not those that need a class which one patient alone holds."""
+    """Which measures may have an interval: of those that rest on a class, with five patients who have it."""
     positives = len(np.unique(rows.units[rows.labels]))
     negatives = len(np.unique(rows.units[~rows.labels]))
     return np.array(
         [
             not isinstance(values[name], NotEstimable)
-            and (positives > 1 or name not in NEEDS_POSITIVES)
-            and (negatives > 1 or name not in NEEDS_NEGATIVES)
+            and (positives >= FEWEST_PATIENTS or name not in RESTS_ON_POSITIVES)
+            and (negatives >= FEWEST_PATIENTS or name not in NEEDS_NEGATIVES)
             for name in CLASSIFICATION_METRICS
         ]
     )

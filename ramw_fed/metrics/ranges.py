@@ -12,7 +12,7 @@ _ANYTHING = (-_LARGEST, _LARGEST)
 
 RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
-        **dict.fromkeys(("msd", "hd95", "ravd", "missing", "false", "both_empty", "dor", "mae"), _AT_LEAST_0),
+        **dict.fromkeys(("msd", "hd95", "ravd", "missing", "false", "both_empty", "dor", "mae", "sdc"), _AT_LEAST_0),
         **dict.fromkeys(("mcc", "qwk"), (-1.0, 1.0)),
         **dict.fromkeys(("slope", "intercept", "bias", "loa_low", "loa_high"), _ANYTHING),
     }

@@ -122,9 +122,22 @@ def test_an_undefined_measure_of_an_absent_bone_is_taken() -> None:
     assert check("segmentation", rows=rows)[0] is rows
 
 
+COUNTED = {
+    **{"log_loss_eroded": 9.0, "eroded": 2.0, "log_loss_intact": 1.0, "intact": 8.0, "eroded_patients": 1.0},
+    **{"logits/eroded/40": 2.0, "logits/intact/10": 5.0, "logits/intact/41": 3.0},
+}
+
+
 @pytest.mark.parametrize(
     ("name", "sums", "is_true"),
     [
+        ("erosion", COUNTED, True),
+        ("erosion", COUNTED | {"logits/eroded/40": 3.0}, False),
+        ("erosion", COUNTED | {"logits/intact/10": 4.5, "logits/intact/41": 3.5}, False),
+        ("erosion", COUNTED | {"logits/eroded/64": 0.0}, False),
+        ("erosion", COUNTED | {"eroded_patients": 3.0}, False),
+        ("erosion", COUNTED | {"eroded_patients": 0.0}, False),
+        ("erosion", {name: value for name, value in COUNTED.items() if name != "eroded_patients"}, False),
         ("segmentation", {"dsc": 3.2, "patients": 4.0}, True),
         ("segmentation", {"dsc": 4.1, "patients": 4.0}, False),
         ("segmentation", {"dsc": 4.0, "patients": 11.0}, False),
