@@ -26,7 +26,8 @@ from scipy.stats import bootstrap
 from sklearn import metrics as theirs
 from sklearn.linear_model import LogisticRegression
 
-from ramw_fed.metrics.erosion_scopes import ErosionTable, erosion_tree
+from ramw_fed.metrics.erosion_scopes import Reading, erosion_tree
+from ramw_fed.metrics.erosion_table import ErosionTable
 from ramw_fed.metrics.segmentation_scopes import SegmentationTable, patient_values, segmentation_tree
 from ramw_fed.metrics.surface import SEGMENTATION_COUNTS, SEGMENTATION_METRICS
 from ramw_fed.statistics import intervals
@@ -167,7 +168,7 @@ def main() -> None:
         return segmentation_tree(bones, centers=CENTERS, seed=0, resamples=options.resamples)
 
     def ours_of_joints() -> object:
-        return erosion_tree(joints, centers=CENTERS, threshold=THRESHOLD, seed=0, resamples=options.resamples)
+        return erosion_tree(joints, Reading(threshold=THRESHOLD), centers=CENTERS, seed=0, resamples=options.resamples)
 
     turns = []
     for _ in range(options.repeats):
