@@ -237,6 +237,15 @@ def test_centers_that_summarise_themselves_do_so_at_the_chosen_thresholds(chosen
     assert not (deployed.path / "predictions").exists()
 
 
+def test_a_run_whose_test_split_stays_closed_keeps_its_choice_for_a_later_evaluation(
+    chosen: RunFolder, phantom_root: Path, tmp_path: Path
+) -> None:
+    run(replace(chosen.config(), open_test=False, out=str(tmp_path / "run")))
+    closed = RunFolder.open(tmp_path / "run")
+    assert closed.read_json("decision.json") == chosen.read_json("decision.json")
+    assert api.evaluate(closed.path, phantom_root)["erosion"] == chosen.read_json("metrics.json")["erosion"]
+
+
 def test_an_order_names_no_other_centers_threshold(chosen: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, set[str]] = {}
 
