@@ -1,7 +1,7 @@
 """The experiment behind the default loss of erosions: losses side by side where erosions are rare and unequal.
 
 Usage: ``python benchmarks/erosion_default.py FOLDER [--seeds 0 1 2]``. Finished trainings are kept in FOLDER, so that a
-killed experiment goes on where it was; under 10 minutes of one core in all.
+killed experiment goes on where it was; about ten minutes of one core in all.
 
 Every seed is a cohort of its own (``simulations/erosion.toml``, another phantom) and other initial weights. In seeds 0
 to 4 each loss is federated, and its best round by its own validation is ranked by the AUROC of all validation joints.

@@ -182,6 +182,27 @@ MUTANTS = (
         "return self.alpha",
         ("tests/statistics/test_power.py",),
     ),
+    Mutant(
+        "sign of the prior's log odds",
+        "ramw_fed/learning/losses.py",
+        'shift = required(config.tau, "erosion.tau") * counts.log_odds()',
+        'shift = -required(config.tau, "erosion.tau") * counts.log_odds()',
+        ("tests/learning/test_losses.py",),
+    ),
+    Mutant(
+        "threshold of a center with too few patients",
+        "ramw_fed/learning/decision.py",
+        "part.eroded_patients < wanted or not part.has_both",
+        "not part.has_both",
+        ("tests/learning/test_decision.py",),
+    ),
+    Mutant(
+        "interval of a class that two patients hold",
+        "ramw_fed/metrics/erosion_scopes.py",
+        "positives >= FEWEST_PATIENTS",
+        "positives > 1",
+        ("tests/metrics/test_erosion_scopes.py",),
+    ),
 )
 
 
