@@ -73,7 +73,7 @@ class Knobs:
             return [f"{name} is {value!r}; {_wanted(known, get_type_hints(type(self))[known.name])} is wanted"]
         if isinstance(value, float) and not math.isfinite(value):
             return [f"{name} is {value!r}; a finite number is wanted"]
-        if rule["choices"] and value not in rule["choices"]:
+        if rule["choices"] and value is not None and value not in rule["choices"]:
             return [f"{name} is {value!r}; one of {', '.join(rule['choices'])} is wanted"]
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             if rule["least"] is not None and value < rule["least"]:
