@@ -8,7 +8,6 @@ EVALUATION/
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,10 @@ from ramw_fed.config import RunConfig
 from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.radiograph import Split, read_masks
 from ramw_fed.errors import PredictionError, RunError
-from ramw_fed.learning.training import pick_device
 from ramw_fed.learning.weights_file import Card
 from ramw_fed.manifest import git_commit, versions
 from ramw_fed.methods import Weights, get_method
-from ramw_fed.methods.unseen import weights_at, with_rule
+from ramw_fed.methods.unseen import with_rule
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.run_folder import RunFolder, make_folder, refuse_blocked
 from ramw_fed.starting_weights import shapes
@@ -33,6 +31,7 @@ from ramw_fed.tasks import SEGMENTATION, Task, get_task
 from ramw_fed.tasks.erosion import ErosionExamples
 from ramw_fed.tasks.segmentation import Masks, tabulate
 from ramw_fed.tasks.task import Table, join_tables
+from ramw_fed.trained import weights_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,12 +193,10 @@ def _measure_model(
     weights, card = folder.load_model(task.name)
     own, method = folder.load_own(task.name), get_method(config.method)
     _refuse_other_network(weights, own, card, task, cohort.description, config)
-    network = task.untrained(cohort.description, config.training(task.name)).to(pick_device(config.device))
     measured = []
     for done, center_name in enumerate(cohort.centers, start=1):
         center = Center(center_name, cohort, config, method)
-        images = partial(center.images, task, split)
-        full = weights_at(center.name, weights, own, config.unseen_batch_norm, network, images)
+        full = weights_for(folder, task, center, config.unseen_batch_norm, split)
         measured.append(center.measure(task, full, split))
         watch(f"{name}: centers", done, len(cohort.centers))
     return join_tables(measured)

@@ -1,6 +1,7 @@
 """From a run folder, or the package, to a network that is ready to predict."""
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -8,7 +9,9 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ramw_fed.center import Center
 from ramw_fed.config import TASK_CONFIGS
+from ramw_fed.data.radiograph import Split
 from ramw_fed.errors import ConfigError
 from ramw_fed.learning.training import pick_device
 from ramw_fed.learning.weights_file import Card, load_weights
@@ -16,6 +19,26 @@ from ramw_fed.methods import Weights
 from ramw_fed.methods.unseen import weights_at, with_rule
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks import TASKS
+from ramw_fed.tasks.task import Task
+
+
+def weights_for(folder: RunFolder, task: Task, center: Center, rule: str | None, split: Split) -> Weights:
+    """Return a finished run's weights for ``center``: its own part where it has one, else by a rule.
+
+    Args:
+        folder: Of the run.
+        task: Whose weights.
+        center: Of the run or not.
+        rule: As in :func:`ramw_fed.methods.unseen.weights_at`.
+        split: Whose images a rule may read; no label is.
+
+    Raises:
+        ConfigError: A rule is wanted and there is none.
+        RunError: There are no such weights.
+    """
+    weights, own = folder.load_model(task.name)[0], folder.load_own(task.name)
+    network = task.untrained(center.description, center.config.training(task.name)).to(center.device)
+    return weights_at(center.name, weights, own, rule, network, partial(center.images, task, split))
 
 
 @dataclass(frozen=True)
