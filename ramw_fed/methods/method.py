@@ -69,6 +69,11 @@ class Method:
     shared: Callable[[Collection[str]], frozenset[str]] = everything
     aggregate: Callable[[Weights, Mapping[str, Weights], Mapping[str, float]], dict[str, Tensor]] = weighted_mean
 
+    @property
+    def keeps_own(self) -> bool:
+        """Whether any tensor may stay at a center: one that takes no part then has none."""
+        return self.shared is not everything
+
     def part(self, weights: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return (the tensors that travel, the center's own)."""
         shared = self.shared(list(weights))
@@ -84,7 +89,7 @@ class Method:
             ConfigError: The method would be FedAvg under another name, or no federation.
         """
         shared = self.shared(names)
-        if self.shared is not everything and len(shared) == len(names):
+        if self.keeps_own and len(shared) == len(names):
             raise ConfigError(
                 f"method {self.name!r} leaves batch normalisation at the centers, and the {task} network has none: it "
                 f"would be FedAvg under another name; set {task}.norm = 'batch', or take another method"
