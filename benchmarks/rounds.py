@@ -134,12 +134,12 @@ def run_plain(config: RunConfig) -> Turn:
     for task in tasks:
         start = initial_weights(task, cohort.description, config)
         rounds = config.training(task.name).num_rounds
-        weights = federate(centers, method, task, start, rounds)
+        found = federate(centers, method, task, start, rounds)
         for center in centers * rounds:
-            center.validate(task, weights)
+            center.validate(task, found.weights)
         for center in centers:
-            center.measure(task, weights, "test")
-        hashes[task.name] = weights
+            center.measure(task, found.weights, "test")
+        hashes[task.name] = found.weights
     ended = now()
     return Turn(
         wall=ended[0] - opened[0],

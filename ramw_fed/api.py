@@ -147,7 +147,13 @@ def _phantoms(config: Study, watch: Watch) -> PhantomFolder:
 
 
 def evaluate(
-    run_folder: Path, cohort_root: Path, *, split: str = "test", out: Path | None = None, watch: Watch = nobody
+    run_folder: Path,
+    cohort_root: Path,
+    *,
+    split: str = "test",
+    unseen_batch_norm: str | None = None,
+    out: Path | None = None,
+    watch: Watch = nobody,
 ) -> dict[str, dict[str, Any]]:
     """Measure a run's models on a cohort.
 
@@ -155,6 +161,8 @@ def evaluate(
         run_folder: Of a finished run.
         cohort_root: Folder of the cohort; ``split``, ``fold``, ``quarantine`` and ``allow-leakage`` are the run's.
         split: ``train``, ``val`` or ``test``.
+        unseen_batch_norm: Where the run's method left batch normalisation at its centers, what a center gets that was
+            not among them: ``mean``, ``re-estimate`` or ``least-entropy``; None for what the run was configured with.
         out: New folder for the evaluation, which :func:`compare` takes.
         watch: Told how many centers are measured.
 
@@ -163,14 +171,20 @@ def evaluate(
 
     Raises:
         RunError: There is no finished run, or the cohort has other bones or joints than its models.
-        ConfigError: There is no such split.
+        ConfigError: There is no such split or rule, or a rule is wanted and there is none.
     """
     chosen = _split(split)
     if out is not None:
         refuse_taken(out)
     folder = RunFolder.open(run_folder)
     apart = replace(folder.config(), pool=False)  # whatever a run trained on, centers are measured one by one
-    evaluation = evaluate_run(folder, read_run_cohort(apart, str(cohort_root)), split=chosen, watch=watch)
+    evaluation = evaluate_run(
+        folder,
+        read_run_cohort(apart, str(cohort_root)),
+        split=chosen,
+        unseen_batch_norm=unseen_batch_norm,
+        watch=watch,
+    )
     if out is not None:
         evaluation.save(out)
     return {task: dict(splits) for task, splits in evaluation.metrics.items()}

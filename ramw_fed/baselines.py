@@ -107,7 +107,7 @@ def train_alone(name: str, task: Task, cohort: Cohort, config: RunConfig) -> Tab
 
     Its best round is chosen by its own validation split, as the federation's is by that of all.
     """
-    alone = replace(config, method="fedavg", proximal_mu=None)
+    alone = replace(config, method="fedavg", proximal_mu=None, unseen_batch_norm=None)
     center = Center(name, cohort, alone, FEDAVG)
     center.config = alone = settled(alone, task, [center.enrol(task).counts])
     weights: Weights = starting_weights(task, cohort.description, alone)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ from ramw_fed.data.radiograph import Split
 from ramw_fed.learning.corrections import squared_drift
 from ramw_fed.learning.training import pick_device, train_round
 from ramw_fed.methods.method import Method, Weights
+from ramw_fed.methods.unseen import images_of
 from ramw_fed.seeding import derive_seed
 from ramw_fed.tasks.task import Counts, Examples, Sums, Table, Task
 
@@ -51,6 +53,7 @@ class Update:
         seconds: Wall time of the training.
         worker: Number of the process that did it.
         device: What it computed on, ``cpu`` or ``cuda``.
+        own: The other tensors after the local steps: they stay at the center, which goes on from them.
     """
 
     center: str
@@ -62,6 +65,7 @@ class Update:
     seconds: float
     worker: int
     device: str
+    own: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
 
 def initial_weights(task: Task, description: Description, config: RunConfig) -> dict[str, Tensor]:
@@ -124,9 +128,10 @@ class Center:
             groups=task.groups(examples, config),
         )
         ends = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        shared, own = self.method.part(ends)
         return Update(
             center=self.name,
-            weights={name: tensor for name, tensor in ends.items() if self.method.is_shared(name)},
+            weights=shared,
             examples=len(examples),
             steps=log.steps,
             loss=log.loss,
@@ -134,6 +139,7 @@ class Center:
             seconds=time.perf_counter() - started,
             worker=os.getpid(),
             device=self.device.type,
+            own=own,
         )
 
     def validate(self, task: Task, weights: Weights) -> Sums:
@@ -148,6 +154,10 @@ class Center:
         config = self.config.training(task.name)
         return task.measure(self._load(task, weights), self.cohort, split, config, self.device)
 
+    def images(self, task: Task, split: Split) -> Tensor:
+        """Return the images of ``split`` as the task's network takes them, in order, without their labels."""
+        return images_of(self._read(task, split))
+
     def _read(self, task: Task, split: Split) -> Examples:
         if (task.name, split) not in self._examples:
             config = self.config.training(task.name)
@@ -156,8 +166,7 @@ class Center:
 
     def _load(self, task: Task, weights: Weights) -> nn.Module:
         if task.name not in self._networks:
-            with torch.random.fork_rng(devices=[]):
-                network = task.network(self.description, self.config.training(task.name))
+            network = task.untrained(self.description, self.config.training(task.name))
             self._networks[task.name] = network.to(self.device)
         network = self._networks[task.name]
         network.load_state_dict(dict(weights))

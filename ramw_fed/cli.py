@@ -31,6 +31,10 @@ _INTERRUPTED = 130
 
 Out = Annotated[Path | None, typer.Option(help="Run folder; by default runs/ and the configuration's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+UnseenBatchNorm = Annotated[
+    str | None,
+    typer.Option(help="fedbn, silobn: what a center gets that took no part: mean, re-estimate or least-entropy."),
+]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="key=value, stronger than the file; repeatable.")]
 
 _PHANTOM = PhantomConfig()
@@ -124,6 +128,7 @@ def evaluate(
         Path | None, typer.Option(help="In place of RUN: folder of <stem>.npy and/or scores.csv (docs/comparing.md).")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    unseen_batch_norm: UnseenBatchNorm = None,
     grouped: Annotated[bool, typer.Option("--grouped", help="Predictions: the split grouped by patient.")] = False,
     threshold: Annotated[float, typer.Option(help="Predictions: probability from which a joint is eroded.")] = 0.5,
     tolerance_px: Annotated[float, typer.Option(help="Predictions: tolerance of NSD.")] = 2.0,
@@ -154,10 +159,14 @@ def evaluate(
     }
     if run_folder is not None:
         _refuse_idle(context, own)
+    if predictions is not None and unseen_batch_norm is not None:
+        raise ConfigError("--unseen-batch-norm is for the models of a run; predictions have none")
     metrics: Mapping[str, Mapping[str, Any]]
     with progress(_err) as watch:
         if run_folder is not None:
-            metrics = api.evaluate(run_folder, cohort, split=split, out=out, watch=watch)
+            metrics = api.evaluate(
+                run_folder, cohort, split=split, unseen_batch_norm=unseen_batch_norm, out=out, watch=watch
+            )
         elif predictions is not None:
             evaluation = api.evaluate_predictions(predictions, cohort, split=split, out=out, watch=watch, **own)
             metrics = evaluation.metrics
@@ -185,6 +194,8 @@ def compare(
 def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="[RUN] IMAGE...", help="A run folder first, then images.")],
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays, crops and scores.")],
+    center: Annotated[str | None, typer.Option(help="Whose images; runs of fedbn and silobn want to know.")] = None,
+    unseen_batch_norm: UnseenBatchNorm = None,
     side: Annotated[str | None, typer.Option(help="L or R; by default from the file's name, else by fit.")] = None,
     research: Annotated[bool, typer.Option(help="Give erosion scores of weights that only saw phantoms.")] = False,
     spacing_mm: Annotated[float | None, typer.Option(help="Side of a pixel, for joint spaces in mm.")] = None,
@@ -196,7 +207,15 @@ def predict(
     folder, images = (paths[0], paths[1:]) if (paths[0] / "config.toml").exists() else (None, paths)
     with progress(_err) as watch:
         result = api.predict(
-            images, out=out, run=folder, side=side, research=research, spacing_mm=spacing_mm, watch=watch
+            images,
+            out=out,
+            run=folder,
+            center=center,
+            unseen_batch_norm=unseen_batch_norm,
+            side=side,
+            research=research,
+            spacing_mm=spacing_mm,
+            watch=watch,
         )
     _note(result.remarks)
     _print(result.as_dict(), result.tables(), as_json)

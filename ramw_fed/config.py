@@ -15,6 +15,7 @@ from ramw_fed.knobs import Knobs, Value, flatten, knob
 
 POOLED = "pooled"
 """The one center that all are where their radiographs are pooled."""
+UNSEEN_RULES = ("refuse", "mean", "re-estimate", "least-entropy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +261,13 @@ class RunConfig(Knobs):
     method: str = knob("fedprox", "built-in method, or package.file:NAME of a user's own")
     proximal_mu: float | None = knob(
         0.01, "strength of the proximal term", least=0, most=1e6, under=("method", "fedprox")
+    )
+    unseen_batch_norm: str | None = knob(
+        "refuse",
+        "batch normalisation of a center that took no part: an error that asks for a rule, or mean, re-estimate "
+        "(transductive), least-entropy",
+        choices=UNSEEN_RULES,
+        under=("method", "fedbn", "silobn"),
     )
     centers: tuple[str, ...] = knob((), "centers that take part; empty: all of the cohort")
     min_centers: int = knob(

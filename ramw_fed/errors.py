@@ -5,6 +5,7 @@ RamwFedError            E-RAMW       caught by the command line: one sentence, e
 ├── ConfigError         E-CONFIG     a knob: unknown, out of range, not to be combined
 ├── CohortError         E-COHORT     a cohort's files: missing, unreadable, contradictory
 ├── UpdateError         E-UPDATE     an update that the coordinator does not accept
+├── StateError          E-STATE      a center's own tensors of a run: lost, damaged, or another run's
 ├── FederationError     E-FEDERATION too few centers, an engine that cannot start, a lost connection
 ├── RunError            E-RUN        a run folder: not resumable, test split already opened
 ├── PredictionError     E-PREDICTION predictions to be measured or compared: missing, faulty, of other radiographs
@@ -41,6 +42,12 @@ class UpdateError(RamwFedError, ValueError):
     """A center's update is not what the coordinator asked for."""
 
     code = "E-UPDATE"
+
+
+class StateError(RamwFedError, RuntimeError):
+    """What a center keeps of a run between rounds is lost, damaged, or belongs to another run."""
+
+    code = "E-STATE"
 
 
 class FederationError(RamwFedError, RuntimeError):

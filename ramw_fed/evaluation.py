@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from ramw_fed.arms import measuring_knobs
 from ramw_fed.center import Center, initial_weights
@@ -22,7 +21,8 @@ from ramw_fed.data.radiograph import Split, read_masks
 from ramw_fed.errors import PredictionError, RunError
 from ramw_fed.learning.weights_file import Card
 from ramw_fed.manifest import git_commit, versions
-from ramw_fed.methods import get_method
+from ramw_fed.methods import Weights, get_method
+from ramw_fed.methods.unseen import with_rule
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.run_folder import RunFolder, make_folder, refuse_blocked
 from ramw_fed.starting_weights import shapes
@@ -31,6 +31,7 @@ from ramw_fed.tasks import SEGMENTATION, Task, get_task
 from ramw_fed.tasks.erosion import ErosionExamples
 from ramw_fed.tasks.segmentation import Masks, tabulate
 from ramw_fed.tasks.task import Table, join_tables
+from ramw_fed.trained import weights_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +119,29 @@ def refuse_taken(out: Path) -> None:
         raise RunError(f"{out} is not empty; choose another --out")
 
 
-def evaluate_run(folder: RunFolder, cohort: Cohort, *, split: Split = "test", watch: Watch = nobody) -> Evaluation:
+def evaluate_run(
+    folder: RunFolder,
+    cohort: Cohort,
+    *,
+    split: Split = "test",
+    unseen_batch_norm: str | None = None,
+    watch: Watch = nobody,
+) -> Evaluation:
     """Measure a finished run's models on a cohort, at all of its centers.
+
+    Args:
+        folder: Of the run.
+        cohort: The truth.
+        split: What is measured.
+        unseen_batch_norm: The rule for a center that took no part in a run whose method left batch normalisation at
+            its centers; None for the run's own.
+        watch: Told how many centers are measured.
 
     Raises:
         RunError: There is no such model, or the cohort has other bones or joints.
+        ConfigError: A rule is wanted and there is none, or given and there is nothing for it to do.
     """
-    config = folder.decided_config()
+    config = with_rule(folder.decided_config(), unseen_batch_norm)
     measured = {name: _measure_model(name, folder, config, cohort, split, watch) for name in config.tasks}
     return Evaluation.of(measured, cohort, config, split, of="run")
 
@@ -174,16 +191,24 @@ def _measure_model(
 ) -> dict[str, Any]:
     task = get_task(name)
     weights, card = folder.load_model(task.name)
-    _refuse_other_network(weights, card, task, cohort.description, config)
+    own, method = folder.load_own(task.name), get_method(config.method)
+    _refuse_other_network(weights, own, card, task, cohort.description, config)
     measured = []
-    for done, center in enumerate(cohort.centers, start=1):
-        measured.append(Center(center, cohort, config, get_method(config.method)).measure(task, weights, split))
+    for done, center_name in enumerate(cohort.centers, start=1):
+        center = Center(center_name, cohort, config, method)
+        full = weights_for(folder, task, center, config.unseen_batch_norm, split)
+        measured.append(center.measure(task, full, split))
         watch(f"{name}: centers", done, len(cohort.centers))
     return join_tables(measured)
 
 
 def _refuse_other_network(
-    weights: Mapping[str, Tensor], card: Card, task: Task, description: Description, config: RunConfig
+    weights: Weights,
+    own: Mapping[str, Weights],
+    card: Card,
+    task: Task,
+    description: Description,
+    config: RunConfig,
 ) -> None:
     wanted, found = (
         (card.description.bones, card.description.joints),
@@ -191,7 +216,8 @@ def _refuse_other_network(
     )
     if wanted != found:
         raise RunError(f"the model knows other bones or joints than the cohort: {wanted} against {found}")
-    if shapes(weights) != shapes(initial_weights(task, description, config)):
+    shared, start = map(shapes, get_method(config.method).part(initial_weights(task, description, config)))
+    if shapes(weights) != shared or any(shapes(tensors) != start for tensors in own.values()):
         raise RunError(f"the run's {task.name} model is another network than its config.toml says; put them back")
 
 

@@ -15,6 +15,7 @@ from ramw_fed.data.reading import read_run_cohort, run_centers
 from ramw_fed.errors import FederationError
 from ramw_fed.learning.training import pick_device, train_round
 from ramw_fed.manifest import Meter
+from ramw_fed.methods import get_method
 from ramw_fed.tasks import get_task
 from ramw_fed.wording import counted, duration
 
@@ -100,7 +101,7 @@ def _cost(name: str, cohort: Cohort, centers: tuple[str, ...], config: RunConfig
         raise FederationError(f"no center has examples to train {task.name}; check the cohort's labels, or set tasks")
     steps = sum(-(-size // training.batch_size) for size in taking_part.values())
     steps *= training.local_epochs * training.num_rounds
-    weights = initial_weights(task, cohort.description, config)
+    weights, _ = get_method(config.method).part(initial_weights(task, cohort.description, config))
     largest = max(taking_part, key=lambda center: taking_part[center])
     seconds, memory = _measure_step(name, cohort, largest, config)
     # Workers that share a GPU wait for each other.

@@ -5,7 +5,6 @@ import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -21,15 +20,14 @@ from ramw_fed.data.dicom import SUFFIXES, read_header
 from ramw_fed.data.radiograph import read_grey
 from ramw_fed.data.resizing import stretch
 from ramw_fed.errors import ConfigError, RunError
-from ramw_fed.learning.training import pick_device
-from ramw_fed.learning.weights_file import Card, load_weights
+from ramw_fed.learning.weights_file import Card
 from ramw_fed.metrics.joint_space import JointSpace, Spacing, joint_spaces
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.overlays import draw_overlay, label, write_png
-from ramw_fed.run_folder import RunFolder, make_folder, refuse_blocked
-from ramw_fed.tasks import TASKS
+from ramw_fed.run_folder import make_folder, refuse_blocked
 from ramw_fed.tasks.erosion import score_crop
 from ramw_fed.tasks.segmentation import segment
+from ramw_fed.trained import Source, Trained
 
 Side = Literal["L", "R"]
 Image = NDArray[np.uint8]
@@ -110,18 +108,13 @@ class Predictions:
         return table
 
 
-@dataclass(frozen=True)
-class _Model:
-    network: nn.Module
-    card: Card
-    device: torch.device
-
-
 def predict(
     images: Sequence[Path],
     *,
     out: Path,
     run: Path | None = None,
+    center: str | None = None,
+    unseen_batch_norm: str | None = None,
     side: str | None = None,
     research: bool = False,
     spacing_mm: float | None = None,
@@ -137,14 +130,17 @@ def predict(
         images: 8-bit image files, grey or with equal channels, bone bright, as a wrist fills the frame in RAM-W600.
         out: Made where missing; files of the same name are replaced.
         run: Folder of a finished run; None for the weights that come with the package.
+        center: Whose images these are, where the run's method left batch normalisation at its centers.
+        unseen_batch_norm: What a center gets that took no part in such a run; only ``mean`` can be had for single
+            images. None for what the run was configured with.
         side: ``"L"`` or ``"R"`` for all images; None reads ``_L`` or ``_R`` at the end of the name, else tries both.
         research: Give erosion scores also of weights that only saw phantoms.
         spacing_mm: Side of a pixel of all images; None takes it from the header of a DICOM file.
         watch: Told how many images are done.
 
     Raises:
-        ConfigError: ``side`` is neither, the spacing is not above 0, an image is missing, two images have one stem, or
-            a result would replace an image that was given.
+        ConfigError: ``side`` is neither, the spacing is not above 0, an image is missing, two images have one stem,
+            a result would replace an image that was given, or it is not said whose batch normalisation to take.
         RunError: There are no weights for segmentation, or the folder cannot be made.
         CohortError: An image cannot be read.
     """
@@ -153,8 +149,9 @@ def predict(
         raise ConfigError(f"the spacing is {spacing_mm} mm; the side of a pixel is wanted, above 0 and below 10")
     refuse_blocked(out)
     _refuse_to_replace(images, out)
-    bones = _load(run, "segmentation")
-    joints, remarks = _erosion_model(run, research)
+    source = Source(run, center, unseen_batch_norm)
+    bones = source.load("segmentation")
+    joints, remarks = _erosion_model(source, research)
     is_marked = joints is not None and joints.card.description.kind != "real"
     predictions = []
     for done, path in enumerate(images, start=1):
@@ -220,8 +217,8 @@ def _predict(
     out: Path,
     side: str | None,
     spacing_mm: Spacing | None,
-    bones: _Model,
-    joints: _Model | None,
+    bones: Trained,
+    joints: Trained | None,
     is_marked: bool,
 ) -> Prediction:
     image = read_grey(path)
@@ -253,7 +250,7 @@ def _spacing_in_header(path: Path) -> Spacing | None:
     return read_header(path).spacing_mm if path.suffix.lower() in SUFFIXES else None
 
 
-def _score(crop: Image, joint: str, side: Side, model: _Model) -> float:
+def _score(crop: Image, joint: str, side: Side, model: Trained) -> float:
     config = ErosionConfig.read(model.card.training)
     description = model.card.description
     seen = stretch(crop, config.crop_size)
@@ -262,22 +259,12 @@ def _score(crop: Image, joint: str, side: Side, model: _Model) -> float:
     return score_crop(model.network, seen, description.joints.index(joint), description, config, model.device)
 
 
-def _load(run: Path | None, task: Literal["segmentation", "erosion"]) -> _Model:
-    if run is not None:
-        weights, card = RunFolder.open(run).load_model(task)
-    else:
-        with resources.as_file(resources.files("ramw_fed") / "weights" / f"{task}.safetensors") as path:
-            weights, card = load_weights(path)
-    device = pick_device("auto")
-    return _Model(TASKS[task].restore(weights, card, device), card, device)
-
-
-def _erosion_model(run: Path | None, research: bool) -> tuple[_Model | None, list[str]]:
+def _erosion_model(source: Source, research: bool) -> tuple[Trained | None, list[str]]:
     """Return the model that may score erosions, or None and why there is none."""
-    if run is None:
+    if source.run is None:
         return None, ["the shipped weights find bones only: they learned from synthetic images and score no erosion"]
     try:
-        model = _load(run, "erosion")
+        model = source.load("erosion")
     except RunError:
         return None, ["the run has no erosion model: no scores"]
     if model.card.description.kind == "real":

@@ -1,6 +1,7 @@
 """Rounds of federation in one process and without a network: the reference that every engine must equal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -10,13 +11,33 @@ from ramw_fed.methods.method import Method, Weights
 from ramw_fed.tasks.task import Task, settled
 
 
-def federate(
-    centers: Sequence[Center], method: Method, task: Task, weights: Weights, num_rounds: int
-) -> dict[str, Tensor]:
-    """Return the weights after ``num_rounds`` rounds from ``weights``.
+@dataclass(frozen=True, kw_only=True)
+class Federated:
+    """What rounds end with.
+
+    Attributes:
+        weights: The shared tensors: all of them, unless the method leaves some at the centers.
+        own: Center to the tensors that never left it.
+    """
+
+    weights: dict[str, Tensor]
+    own: Mapping[str, Weights]
+
+    def at(self, center: str) -> dict[str, Tensor]:
+        """Return all tensors of the network that ``center`` uses."""
+        return {**self.weights, **self.own[center]}
+
+
+def federate(centers: Sequence[Center], method: Method, task: Task, weights: Weights, num_rounds: int) -> Federated:
+    """Return what ``num_rounds`` rounds from ``weights`` end with.
 
     A center weighs as many as it has patients to train on; one without any takes no part.
+
+    Raises:
+        ConfigError: The method does not fit the task's network.
+        FederationError: No center has anything to train on.
     """
+    method.refuse_unfit(task.name, list(weights))
     enrolments = {center.name: center.enrol(task) for center in centers}
     shares = {name: float(enrolment.patients) for name, enrolment in enrolments.items()}
     taking_part = [center for center in centers if shares[center.name] > 0]
@@ -24,10 +45,12 @@ def federate(
         raise FederationError(f"no center has examples to train {task.name}; check the cohort's labels")
     for center in taking_part:
         center.config = settled(center.config, task, (one.counts for one in enrolments.values()))
-    current = dict(weights)
+    shared, start = method.part(weights)
+    own: dict[str, Weights] = {center.name: start for center in taking_part}
     for round_number in range(1, num_rounds + 1):
-        ends = {center.name: center.train(task, current, round_number).weights for center in taking_part}
-        current |= method.aggregate(
-            {name: tensor for name, tensor in current.items() if method.is_shared(name)}, ends, shares
-        )
-    return current
+        updates = {
+            center.name: center.train(task, {**shared, **own[center.name]}, round_number) for center in taking_part
+        }
+        shared = method.aggregate(shared, {name: update.weights for name, update in updates.items()}, shares)
+        own = {name: update.own for name, update in updates.items()}
+    return Federated(weights=shared, own=own)

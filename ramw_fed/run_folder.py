@@ -5,6 +5,7 @@ RUN/
   config.toml   manifest.json   rounds.jsonl   metrics.json   baselines.json
   decision.json                 where thresholds or probabilities were chosen on validation
   models/<task>.safetensors
+  models/centers/<center>/<task>.safetensors   of methods that leave tensors at the centers; simulation only
   predictions/<task>.csv        simulation only
   checkpoints/
   overlays/
@@ -22,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 import tomli_w
@@ -192,6 +194,28 @@ class RunFolder:
             raise RunError(f"{path} holds weights of {card.task!r}; those of {task!r} are wanted: put them back")
         return weights, card
 
+    def save_own(self, center: str, own: Mapping[str, Tensor], card: Card) -> None:
+        """Write the tensors that ``center`` has of its own beside those of ``models/<task>.safetensors``."""
+        save_weights(self._own_models / as_file_name(center) / f"{card.task}.safetensors", own, card)
+
+    def load_own(self, task: str) -> dict[str, dict[str, Tensor]]:
+        """Read, by center, the tensors that each has of its own; none where the method shares all of them.
+
+        Raises:
+            RunError: A file cannot be read, or is another task's.
+        """
+        own = {}
+        for path in sorted(self._own_models.glob(f"*/{task}.safetensors")):
+            tensors, card = load_weights(path)
+            if card.task != task:
+                raise RunError(f"{path} holds tensors of {card.task!r}; those of {task!r} are wanted: put them back")
+            own[unquote(path.parent.name)] = tensors
+        return own
+
+    @property
+    def _own_models(self) -> Path:
+        return self.path / "models" / "centers"
+
     def write_predictions(self, task: str, table: Table) -> None:
         """Write a task's table of measurements as CSV; columns of several numbers are spread."""
         (self.path / "predictions").mkdir(exist_ok=True)
@@ -284,6 +308,15 @@ def refuse_blocked(folder: Path) -> None:
     standing = next(place for place in (folder, *folder.parents) if place.exists())
     if not standing.is_dir():
         raise RunError(f"no folder can be made at {folder}: {standing} is a file; name another place with --out")
+
+
+def as_file_name(name: str) -> str:
+    """Return a center's name as that of a file: a name from a table may hold a slash, or be nothing but dots.
+
+    >>> as_file_name("St. Ann"), as_file_name("a/b"), as_file_name("..")
+    ('St. Ann', 'a%2Fb', '%2E%2E')
+    """
+    return quote(name, safe=" ") if name.strip(".") else name.replace(".", "%2E")
 
 
 def write_atomically(path: Path, text: str) -> None:

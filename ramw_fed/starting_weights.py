@@ -11,6 +11,7 @@ from ramw_fed.config import RunConfig
 from ramw_fed.data.cohort import Description
 from ramw_fed.errors import ConfigError
 from ramw_fed.learning.weights_file import Card, load_weights
+from ramw_fed.methods import get_method
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks.task import Task
 
@@ -19,13 +20,19 @@ def starting_weights(task: Task, description: Description, config: RunConfig) ->
     """Return seeded weights, or those that ``start-from`` names where they are of this task.
 
     Raises:
-        ConfigError: They do not fit the task's network.
+        ConfigError: They do not fit the task's network, or the method does not.
     """
     seeded = initial_weights(task, description, config)
+    get_method(config.method).refuse_unfit(task.name, list(seeded))
     found = given_weights(task, config)
     if found is None:
         return seeded
     weights, _ = found
+    if set(weights) < set(seeded):
+        raise ConfigError(
+            f"start-from = {config.start_from!r} holds what the centers of a run shared, and they kept {task.name}'s "
+            "batch normalisation; start from a run of a method that shares all tensors"
+        )
     if shapes(weights) != shapes(seeded):
         raise ConfigError(f"start-from = {config.start_from!r} holds another {task.name} network than the knobs say")
     return weights

@@ -232,6 +232,21 @@ def test_a_joint_box_lies_around_the_end_of_its_bone_that_faces_the_wrist(phanto
         assert overlap / union > 0.4, joint
 
 
+def test_a_run_on_one_fold_of_pooled_centers_is_evaluated_on_that_fold_center_by_center(
+    phantom_root: Path, tmp_path: Path
+) -> None:
+    own = {"pool": True, "split": "grouped", "fold": "2/3", "tasks": "segmentation", "cohort": str(phantom_root)}
+    config = resolve({**TINY, **own, "centers": "HU,FA"})
+    api.run(config, out=tmp_path / "run")
+    api.evaluate(tmp_path / "run", phantom_root, out=tmp_path / "evaluation")
+    wanted = api.read_cohort(phantom_root, split="grouped", tested=(2, 3))
+    measured = RunFolder(tmp_path / "evaluation").read_predictions("segmentation")
+    tested = {one.name: one.center for one in wanted.radiographs if one.mask_split == "test"}
+    assert dict(zip(measured["name"].tolist(), measured["center"].tolist(), strict=True)) == tested
+    manifest = RunFolder(tmp_path / "evaluation").read_json("manifest.json")["evaluation"]
+    assert (manifest["reading"]["fold"], manifest["centers"]) == ("2/3", list(wanted.centers))
+
+
 def test_a_plan_counts_the_steps_and_takes_none_of_the_budget(config: RunConfig) -> None:
     cost = api.plan(config)
     by_task = {task.task: task for task in cost.tasks}

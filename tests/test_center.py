@@ -45,7 +45,7 @@ def test_fedprox_with_mu_zero_is_fedavg_bit_for_bit(phantom_cohort: Cohort, norm
         config = resolve({**TINY, "norm": norm, **method})
         start = initial_weights(task, phantom_cohort.description, config)
         own = centers(phantom_cohort, config, ("FA", "HU"))
-        ends.append(federate(own, get_method(config.method), task, start, 2))
+        ends.append(federate(own, get_method(config.method), task, start, 2).weights)
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
@@ -53,7 +53,7 @@ def test_one_center_federated_alone_is_local_training(phantom_cohort: Cohort, co
     task = get_task("erosion")
     start = initial_weights(task, phantom_cohort.description, config)
     center = centers(phantom_cohort, config, ("HMCRD",))[0]
-    federated = federate([center], get_method("fedavg"), task, start, 2)
+    federated = federate([center], get_method("fedavg"), task, start, 2).weights
     local = center.train(task, center.train(task, start, 1).weights, 2).weights
     assert all(torch.equal(federated[name], local[name]) for name in local)
 

@@ -123,7 +123,7 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "a number beyond floats": (f"run tiny.toml --set proximal-mu=1{'0' * 400}", 1, "E-CONFIG: proximal-mu is 1"),
     "a knob given twice": ("run tiny.toml --workers 2 --set workers=2", 1, "E-CONFIG: workers is given as --workers"),
     # What cannot be had, before a folder is made.
-    "an unknown method": ("run tiny.toml --out new --set method=fedbn", 1, "E-CONFIG: method 'fedbn' is not one of"),
+    "an unknown method": ("run tiny.toml --out new --set method=moon", 1, "E-CONFIG: method 'moon' is not one of"),
     "a module for a method": ("run tiny.toml --out new --set method=os:path", 1, "E-CONFIG: 'os:path' is a module"),
     "no module's name": (
         "run tiny.toml --out new --set method=:NAME",
@@ -131,7 +131,7 @@ WRONG: dict[str, tuple[str, int, str]] = {
         "E-CONFIG: method ':NAME' cannot be imported",
     ),
     "an unknown task": ("run tiny.toml --out new --set tasks=teeth", 1, "E-CONFIG: task 'teeth' is not one of"),
-    "a method in a plan": ("run tiny.toml --plan --set method=fedbn", 1, "E-CONFIG: method 'fedbn' is not one of"),
+    "a method in a plan": ("run tiny.toml --plan --set method=moon", 1, "E-CONFIG: method 'moon' is not one of"),
     "no GPU": ("run tiny.toml --out new --set device=cuda", 1, "E-CONFIG: device is 'cuda', but torch finds no GPU"),
     "a network of another size": (
         "run tiny.toml --out new --set erosion.encoder=vit_tiny_patch16_224",

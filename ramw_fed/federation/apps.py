@@ -19,9 +19,12 @@ from ramw_fed.errors import CohortError, ConfigError, RamwFedError
 from ramw_fed.federation import records
 from ramw_fed.federation.coordinator import Recorder, coordinate
 from ramw_fed.federation.opening import Opened, open_center, run_tasks
+from ramw_fed.federation.own_tensors import OwnTensors
 from ramw_fed.federation.recorder import FolderRecorder
 from ramw_fed.federation.records import Order, Registration, read_order
-from ramw_fed.manifest import versions
+from ramw_fed.learning.weights_file import Card, in_precision
+from ramw_fed.manifest import VERSION, versions
+from ramw_fed.methods import Weights
 from ramw_fed.tasks.task import Table, Task
 
 # A mean over one patient is that patient's: such a center answers, and takes no part.
@@ -65,19 +68,25 @@ def _enrol(message: Message, order: Order, opened: Opened) -> Message:
 
 
 def _train(message: Message, order: Order, opened: Opened) -> Message:
-    update = _own(opened).train(_task(order), order.weights, order.ticket.round)
+    task = _task(order)
+    update = _own(opened).train(task, _all_weights(order, opened), order.ticket.round)
+    if update.own:
+        own = _own_tensors(order, opened)
+        own.save(update.own, _card(task, order, opened))
+        own.keep(task.name, (order.ticket.round, order.ticket.own, order.best_own))
     return records.update_answer(message, order, update)
 
 
 def _validate(message: Message, order: Order, opened: Opened) -> Message:
     center = _own(opened)
-    sums = center.validate(_task(order), order.weights)
+    sums = center.validate(_task(order), _all_weights(order, opened))
     return records.sums_answer(message, order, center.name, sums)
 
 
 def _measure(message: Message, order: Order, opened: Opened) -> Message:
     center, task = _own(opened), _task(order)
-    table = center.measure(task, order.weights, order.split)
+    weights = in_precision(_all_weights(order, opened), order.config.precision)
+    table = center.measure(task, weights, order.split)
     if opened.peers:  # one machine simulates all centers: no border is crossed
         return records.table_answer(message, order, center.name, table)
     if opened.shares_values:
@@ -85,6 +94,33 @@ def _measure(message: Message, order: Order, opened: Opened) -> Message:
     training = order.config.training(task.name)
     scopes = task.summarize(table, center.description, training, order.config.resamples, order.config.seed)
     return records.summary_answer(message, order, center.name, scopes)
+
+
+def _all_weights(order: Order, opened: Opened) -> Weights:
+    """Return the order's weights, and with them the center's own tensors that belong to them."""
+    if not order.ticket.own:
+        return order.weights
+    return {**order.weights, **_own_tensors(order, opened).load(order.ticket.task, order.ticket.own)}
+
+
+def _own_tensors(order: Order, opened: Opened) -> OwnTensors:
+    if opened.state is None:
+        raise ConfigError(
+            f"out is {order.config.out!r}; method {order.config.method!r} keeps tensors of each center between rounds "
+            "below the run folder, so its absolute path is wanted"
+        )
+    return OwnTensors(opened.state, order.ticket.run, _own(opened).name)
+
+
+def _card(task: Task, order: Order, opened: Opened) -> Card:
+    return Card(
+        task=task.name,
+        training=order.config.training(task.name).write(),
+        description=opened.cohort.description,
+        cohort=opened.cohort.sha256,
+        round=order.ticket.round,
+        version=VERSION,
+    )
 
 
 def without_names(table: Table) -> Table:

@@ -11,9 +11,11 @@ from torch import Tensor
 from ramw_fed.errors import RunError, UpdateError
 from ramw_fed.federation.packets import Packet, pack, unpack
 from ramw_fed.knobs import flatten
-from ramw_fed.methods.method import Weights
+from ramw_fed.learning.weights_file import sync_folder
+from ramw_fed.methods.method import Method, Weights
 
 _NAME = "round-{:05d}.safetensors"
+_FACTS = ("run", "round", "cohort")
 
 
 @dataclass(kw_only=True)
@@ -27,6 +29,11 @@ class TaskState:
         best_quality: Its quality; None where nothing could be validated.
         best_sums: What each center validated of it, by name of the center.
         failed_rounds: Rounds in a row, up to now, without enough valid updates.
+        own_start: Where the method leaves tensors at the centers, those with which every center begins; none of them
+            ever comes from a center.
+        own_rounds: Center to the round of its last update that was taken: it goes on from its own tensors of then. A
+            center that is not listed still stands at ``own_start``.
+        best_own_rounds: The same, as it stood after the best round.
     """
 
     weights: dict[str, Tensor]
@@ -35,21 +42,31 @@ class TaskState:
     best_quality: float | None = None
     best_sums: dict[str, dict[str, float]] = field(default_factory=dict)
     failed_rounds: int = 0
+    own_start: dict[str, Tensor] = field(default_factory=dict)
+    own_rounds: dict[str, int] = field(default_factory=dict)
+    best_own_rounds: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
 class State:
-    """Where a federation stands after ``round`` complete rounds, over the radiographs of hash ``cohort``."""
+    """Where a federation stands after ``round`` complete rounds, over the radiographs of hash ``cohort``.
 
+    ``run`` is its opaque name, which it keeps when it is resumed: centers find their own tensors by it.
+    """
+
+    run: str = ""
     round: int = 0
     cohort: str = ""
     tasks: dict[str, TaskState] = field(default_factory=dict)
 
 
-def start_state(weights: Mapping[str, Weights]) -> State:
+def start_state(weights: Mapping[str, Weights], method: Method) -> State:
     """Return the state before the first round, from task to weights."""
+    parts = {task: method.part(tensors) for task, tensors in weights.items()}
     return State(
-        tasks={task: TaskState(weights=dict(tensors), best=dict(tensors)) for task, tensors in weights.items()}
+        tasks={
+            task: TaskState(weights=shared, best=dict(shared), own_start=own) for task, (shared, own) in parts.items()
+        }
     )
 
 
@@ -69,7 +86,7 @@ def save_checkpoint(folder: Path, state: State, deciding: Mapping[str, Any]) -> 
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync_folder(folder)
+    sync_folder(folder)
     for older in _complete(folder)[:-1]:
         older.unlink()
     return path
@@ -96,14 +113,15 @@ def load_checkpoint(folder: Path, deciding: Mapping[str, Any]) -> State | None:
 
 
 def _packet(state: State, deciding: Mapping[str, Any]) -> Packet:
-    facts = ("best_round", "best_quality", "best_sums", "failed_rounds")
+    facts = ("best_round", "best_quality", "best_sums", "failed_rounds", "own_rounds", "best_own_rounds")
     tasks = {name: {fact: getattr(task, fact) for fact in facts} for name, task in sorted(state.tasks.items())}
     tensors: dict[str, Tensor] = {}
     for name, task in state.tasks.items():
         tensors |= {f"{name}/weights/{key}": tensor for key, tensor in task.weights.items()}
         tensors |= {f"{name}/best/{key}": tensor for key, tensor in task.best.items()}
+        tensors |= {f"{name}/start/{key}": tensor for key, tensor in task.own_start.items()}
     return Packet(
-        header={"round": state.round, "cohort": state.cohort, "tasks": tasks, "deciding": dict(deciding)},
+        header={name: getattr(state, name) for name in _FACTS} | {"tasks": tasks, "deciding": dict(deciding)},
         tensors=tensors,
     )
 
@@ -111,11 +129,14 @@ def _packet(state: State, deciding: Mapping[str, Any]) -> Packet:
 def _state(packet: Packet) -> State:
     tasks = {
         name: TaskState(
-            weights=_below(packet.tensors, f"{name}/weights/"), best=_below(packet.tensors, f"{name}/best/"), **facts
+            weights=_below(packet.tensors, f"{name}/weights/"),
+            best=_below(packet.tensors, f"{name}/best/"),
+            own_start=_below(packet.tensors, f"{name}/start/"),
+            **facts,
         )
         for name, facts in packet.header["tasks"].items()
     }
-    return State(round=packet.header["round"], cohort=packet.header["cohort"], tasks=tasks)
+    return State(**{name: packet.header[name] for name in _FACTS}, tasks=tasks)
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -124,14 +145,6 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _complete(folder: Path) -> list[Path]:
     return sorted(folder.glob(_NAME.replace("{:05d}", "*")))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -1,13 +1,13 @@
 """The coordinator's run from the roll to the last measurement, over whatever grid carries its messages."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from flwr.serverapp import Grid
 
 from ramw_fed.config import RunConfig
-from ramw_fed.errors import FederationError, RunError
+from ramw_fed.errors import ConfigError, FederationError, RunError
 from ramw_fed.federation.checkpoint import State, start_state
 from ramw_fed.federation.enrolment import Roll, call_roll
 from ramw_fed.federation.measurements import Measured
@@ -15,7 +15,7 @@ from ramw_fed.federation.opening import run_tasks
 from ramw_fed.federation.records import hash_weights
 from ramw_fed.federation.strategy import RamwStrategy
 from ramw_fed.learning.weights_file import in_precision
-from ramw_fed.methods import Weights, get_method
+from ramw_fed.methods import Method, Weights, get_method
 from ramw_fed.starting_weights import starting_weights
 from ramw_fed.tasks.task import Task, settled
 
@@ -79,14 +79,19 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
         FederationError: Centers are missing, or too many rounds in a row failed; finished rounds are kept.
     """
     tasks = list(run_tasks(config).values())
+    method = get_method(config.method)
     roll = call_roll(grid, config, [task.name for task in tasks])
     state = recorder.resume() or start_state(
-        {task.name: starting_weights(task, roll.description, config) for task in tasks}
+        {task.name: starting_weights(task, roll.description, config) for task in tasks}, method
     )
+    state.run = state.run or roll.run
+    roll = replace(roll, run=state.run)
+    if config.open_test:
+        _refuse_without_own(roll, state, method)
     told = config
     for task in tasks:
         told = settled(told, task, (enrolment.counts for enrolment in roll.enrolments[task.name].values()))
-    strategy = RamwStrategy(told, get_method(config.method), tasks, roll, state, recorder)
+    strategy = RamwStrategy(told, method, tasks, roll, state, recorder)
     if state.cohort not in ("", roll.cohort):
         raise RunError("the run to resume was on other radiographs: give the cohort that it began with, or start anew")
     state.cohort = roll.cohort
@@ -142,6 +147,18 @@ def _measure(
     measured = strategy.measure(grid, chosen, "test")
     _refuse_missing(measured)
     return measured
+
+
+def _refuse_without_own(roll: Roll, state: State, method: Method) -> None:
+    """Where centers keep tensors of their own, one that trains nothing would have none to be measured with."""
+    for name, task in sorted(state.tasks.items()):
+        idle = sorted(set(roll.testers[name]) - set(roll.enrolments[name]))
+        if task.own_start and idle:
+            raise ConfigError(
+                f"{', '.join(idle)} can be measured on {name} but has nothing to train it on, and method "
+                f"{method.name!r} gives every center batch normalisation of its own; leave it out of centers and "
+                "measure it afterwards by a rule: ramw-fed evaluate RUN --unseen-batch-norm RULE"
+            )
 
 
 def _refuse_missing(measured: Mapping[str, Measured]) -> None:

@@ -36,6 +36,7 @@ class Roll:
         description: What the images of all centers show.
         cohort: One hash for the cohorts of all centers.
         left_out: How many radiographs the centers' readers left out, by reason.
+        is_simulated: Whether this machine stands for all centers.
     """
 
     run: str
@@ -45,6 +46,7 @@ class Roll:
     description: Description
     cohort: str
     left_out: Mapping[str, int]
+    is_simulated: bool
 
 
 def call_roll(grid: Grid, config: RunConfig, tasks: Sequence[str]) -> Roll:
@@ -151,6 +153,7 @@ def _roll(run: str, config: RunConfig, tasks: Sequence[str], registered: Mapping
         description=first.description,
         cohort=hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest(),
         left_out=dict(sorted(sum(map(Counter, cohorts.values()), Counter[str]()).items())),
+        is_simulated=any(one.centers for one in registrations.values()),
     )
 
 

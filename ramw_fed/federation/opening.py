@@ -15,6 +15,7 @@ from ramw_fed.data.reading import read_run_cohort
 from ramw_fed.errors import CohortError, ConfigError
 from ramw_fed.knobs import Knobs, knob, nest
 from ramw_fed.methods import get_method
+from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.task import Task
 
@@ -37,21 +38,25 @@ class CenterFile(Knobs):
         False,
         "whether numbers of joints by class may leave: for a prior of all centers, or a threshold or calibration",
     )
+    state: str = knob(
+        "state", "folder in which the center keeps its own tensors of a run between rounds; relative to this file"
+    )
     own_code: tuple[str, ...] = knob(
         (), "methods and tasks beside the built-in ones that a run may take, as package.file:NAME; you have read them"
     )
 
     @classmethod
     def open(cls, path: Path) -> "CenterFile":
-        """Read the file; ``data`` is made absolute.
+        """Read the file; ``data`` and ``state`` are made absolute.
 
         Raises:
             ConfigError: It cannot be read, a key is unknown, or name or data is missing.
         """
         raw = cls.read(read_toml(path), where=f" in {path.name}")
-        if not raw.name or not raw.data:
-            raise ConfigError(f"{path.name} must set name and data")
-        return replace(raw, data=str((path.parent / raw.data).resolve()))
+        if not raw.name or not raw.data or not raw.state:
+            raise ConfigError(f"{path.name} must set name and data, and may not leave state empty")
+        data, state = (str((path.parent / folder).resolve()) for folder in (raw.data, raw.state))
+        return replace(raw, data=data, state=state)
 
     def refuse_to_count(self, config: RunConfig) -> None:
         """Refuse a run that asks for counts by class which this center does not share.
@@ -88,12 +93,14 @@ class Opened:
         cohort: The center's own radiographs, or all that the machine simulates.
         peers: Names of all centers that this machine simulates; empty where the center stands for itself.
         shares_values: Whether rows of measurements may leave.
+        state: Folder for what the center keeps between rounds; None in a simulation without a run folder.
     """
 
     center: Center | None
     cohort: Cohort
     peers: tuple[str, ...]
     shares_values: bool
+    state: Path | None
 
 
 def forget_centers() -> None:
@@ -123,7 +130,9 @@ def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
         own.refuse_to_count(config)
         center = _center(own.name, own.data, _key(config))
         center.config = config
-        return Opened(center=center, cohort=center.cohort, peers=(), shares_values=own.share_values)
+        return Opened(
+            center=center, cohort=center.cohort, peers=(), shares_values=own.share_values, state=Path(own.state)
+        )
     if PARTITION not in node_config:
         raise ConfigError(f"the node has neither {CENTER_FILE!r} nor {PARTITION!r}; start it with --node-config")
     names = simulated_centers(config)
@@ -132,7 +141,12 @@ def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
     one = _center(names[number], config.cohort, _key(config)) if number < len(names) else None
     if one:
         one.config = config
-    return Opened(center=one, cohort=cohort, peers=names, shares_values=True)
+    return Opened(center=one, cohort=cohort, peers=names, shares_values=True, state=simulated_state(config))
+
+
+def simulated_state(config: RunConfig) -> Path | None:
+    """Return where centers that this machine simulates keep what is theirs: below the run folder, if there is one."""
+    return RunFolder(Path(config.out)).checkpoints / "centers" if Path(config.out).is_absolute() else None
 
 
 def simulated_centers(config: RunConfig) -> tuple[str, ...]:

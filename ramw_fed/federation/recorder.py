@@ -1,8 +1,9 @@
 """What a federation leaves in its run folder, in every engine."""
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from ramw_fed.errors import ConfigError
 from ramw_fed.federation.checkpoint import State, load_checkpoint, save_checkpoint
 from ramw_fed.federation.coordinator import Outcome
 from ramw_fed.federation.measurements import Measured
-from ramw_fed.federation.opening import run_tasks
-from ramw_fed.learning.weights_file import Card
+from ramw_fed.federation.opening import run_tasks, simulated_state
+from ramw_fed.federation.own_tensors import OwnTensors
+from ramw_fed.learning.weights_file import Card, in_precision
 from ramw_fed.manifest import VERSION, git_commit, own_peak_mb, summarize_seconds, versions, workers_of
 from ramw_fed.metrics.scopes import Scope, macro
 from ramw_fed.progress import Watch, nobody
@@ -52,6 +54,9 @@ class FolderRecorder:
         state = load_checkpoint(self.folder.checkpoints, self.config.deciding())
         self.folder.keep_rounds(state.round if state else 0)
         scalars.keep_rounds(self.folder.curves, state.round if state else 0)
+        own = simulated_state(self.config)
+        if state is None and own is not None:  # what centers keep of a run that never came to a checkpoint
+            shutil.rmtree(own, ignore_errors=True)
         return state
 
     def on_round(self, records: Sequence[Mapping[str, Any]], state: State) -> None:
@@ -72,11 +77,23 @@ class FolderRecorder:
             self.folder.write_json(DECISION, outcome.decisions)
         for name, weights in outcome.chosen.items():
             self.folder.save_model(weights, self._card(name, outcome))
+            if outcome.roll.is_simulated:
+                self._save_own(name, outcome)
         for name, measured in outcome.measured.items():
             if measured.tables:
                 self.folder.write_predictions(name, join(measured.tables))
         self.folder.write_json("manifest.json", self._manifest(outcome))
         self.folder.write_json("metrics.json", metrics(outcome))
+
+    def _save_own(self, name: str, outcome: Outcome) -> None:
+        """Take together what the simulated centers kept of the weights that were measured."""
+        state, kept = outcome.state.tasks[name], simulated_state(self.config)
+        for center in outcome.roll.enrolments[name] if state.own_start else ():
+            round_number, own = state.best_own_rounds.get(center, 0), state.own_start
+            if round_number and kept is not None:
+                own = OwnTensors(kept, outcome.roll.run, center).load(name, round_number)
+            card = replace(self._card(name, outcome), notes={"center": center})
+            self.folder.save_own(center, in_precision(own, self.config.precision), card)
 
     def _card(self, task: str, outcome: Outcome) -> Card:
         return Card(

@@ -36,7 +36,7 @@ MESSAGE_TYPES: Mapping[Purpose, str] = {
 MOST = 10_000_000
 _LONGEST_NAME = 100
 
-_ORDER, _CONFIG, _ANSWER, _PACKET = "order", "config", "answer", "packet"
+_ORDER, _CONFIG, _ANSWER, _PACKET, _START = "order", "config", "answer", "packet", "start"
 # Flower's own numbers for errors end at 8.
 _REFUSED = 100
 
@@ -52,6 +52,7 @@ class Ticket:
         round: Round, counted from 1; 0 before the first.
         base: SHA-256 of the packet of weights that the answer starts from; empty without weights.
         nonce: Opaque, never used twice.
+        own: Round after which the center's own tensors stood that belong to these weights; 0: those that came along.
     """
 
     run: str
@@ -60,6 +61,7 @@ class Ticket:
     round: int
     base: str
     nonce: str
+    own: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +73,14 @@ class Order:
         config: The run's configuration, checked again where it arrives.
         split: Which images to measure.
         weights: To start from, or to evaluate; empty for an enrolment.
+        best_own: Round of the center's own tensors that belong to the best weights so far; 0 for none.
     """
 
     ticket: Ticket
     config: RunConfig
     split: Split = "val"
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+    best_own: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,12 +131,22 @@ def read_weights_record(record: ArrayRecord) -> dict[str, bytes]:
     return {task: array.data for task, array in record.items()}
 
 
-def order_content(ticket: Ticket, config: RunConfig, *, split: Split = "val", packed: bytes = b"") -> RecordDict:
-    """Return an order's content; ``packed`` are weights from ``pack_weights``."""
-    order = ConfigRecord({"ticket": json.dumps(asdict(ticket), sort_keys=True), "split": split})
+def order_content(
+    ticket: Ticket,
+    config: RunConfig,
+    *,
+    split: Split = "val",
+    packed: bytes = b"",
+    own_start: bytes = b"",
+    best_own: int = 0,
+) -> RecordDict:
+    """Return an order's content; ``packed`` and ``own_start`` are weights from ``pack_weights``."""
+    text = json.dumps(asdict(ticket), sort_keys=True)
+    order = ConfigRecord({"ticket": text, "split": split, "best-own": best_own})
     content = RecordDict({_ORDER: order, _CONFIG: ConfigRecord(dict(config.flat()))})
+    blobs = {_PACKET: packed, _START: own_start}
     if packed:
-        content[_PACKET] = ArrayRecord({_PACKET: _array(packed)})
+        content[_PACKET] = ArrayRecord({name: _array(blob) for name, blob in blobs.items() if blob})
     return content
 
 
@@ -149,11 +163,15 @@ def read_order(message: Message) -> Order:
         split: Any = order["split"]
         if split not in SPLITS:
             raise ValueError("no such split")
+        best_own = _count(order["best-own"], "best-own")
+        _count(ticket.own, "own")
     except (KeyError, TypeError, ValueError) as error:
         raise UpdateError(f"the message is no order: {error}; coordinator and center must run one version") from error
-    blob = _read_blob(message.content, _PACKET)
-    weights = unpack(blob).tensors if blob else {}
-    return Order(ticket=ticket, config=_resolve(json.dumps(dict(config), sort_keys=True)), split=split, weights=weights)
+    weights: dict[str, Tensor] = {}
+    for blob in (_read_blob(message.content, _PACKET), _read_blob(message.content, _START)):
+        weights |= unpack(blob).tensors if blob else {}
+    resolved = _resolve(json.dumps(dict(config), sort_keys=True))
+    return Order(ticket=ticket, config=resolved, split=split, weights=weights, best_own=best_own)
 
 
 @lru_cache(maxsize=8)

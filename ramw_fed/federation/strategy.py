@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
-from torch import Tensor
 
 from ramw_fed.center import Update
 from ramw_fed.config import RunConfig
@@ -70,7 +69,7 @@ class RamwStrategy(Strategy):
         self._round = state.round
         self._questions: list[Question] = []
         self._records: dict[str, dict[str, Any]] = {}
-        self._bytes_down: dict[str, int] = {}
+        self._bytes_down: dict[tuple[str, str], int] = {}
         self._expected_s: dict[tuple[str, str, str], float] = {}
 
     def federate(self, grid: Grid) -> State:
@@ -119,9 +118,10 @@ class RamwStrategy(Strategy):
         """Check the updates, aggregate each task that has enough valid ones, and return all weights.
 
         Raises:
-            FederationError: A task has failed ``max-failed-rounds`` rounds in a row.
+            FederationError: A task has failed ``max-failed-rounds`` rounds in a row, or a center has lost what it needs
+                to go on.
         """
-        starts = {task: self._shared(self.state.tasks[task].weights) for task in self._records}
+        starts = {task: self.state.tasks[task].weights for task in self._records}
         expected = {task: shapes(start) for task, start in starts.items()}
 
         def read(reply: Message, question: Question) -> Update:
@@ -132,6 +132,7 @@ class RamwStrategy(Strategy):
             return update
 
         sifted = validation.sift(self._questions, replies, read)
+        _refuse_lost(sifted.rejections)
         for task in self._records:
             self._aggregate(task, starts[task], sifted)
         return self._arrays(), None
@@ -185,11 +186,13 @@ class RamwStrategy(Strategy):
         if record["aggregated"]:
             shares = {center: float(self.roll.enrolments[task][center].patients) for center in valid}
             mean = self.method.aggregate(start, {center: update.weights for center, update in valid.items()}, shares)
-            state.weights = {**state.weights, **mean}
+            state.weights = dict(mean)
             state.failed_rounds = 0
+            if state.own_start:
+                state.own_rounds |= dict.fromkeys(valid, record["round"])
         record["centers"] = {
             center: center_record(start, update, mean, learned, norms[center])
-            | {"bytes_down": self._bytes_down[task], "is_unmoved": norms[center] == 0}
+            | {"bytes_down": self._bytes_down[task, center], "is_unmoved": norms[center] == 0}
             for center, update in valid.items()
         }
         if not record["aggregated"]:
@@ -214,6 +217,7 @@ class RamwStrategy(Strategy):
         if record["aggregated"] and is_better(record["quality"], state.best_quality):
             state.best, state.best_round, state.best_quality = state.weights, round_number, record["quality"]
             state.best_sums = {center: dict(own) for center, own in sums.items()}
+            state.best_own_rounds = dict(state.own_rounds)
         record["best_round"] = state.best_round
 
     def _orders(
@@ -222,17 +226,27 @@ class RamwStrategy(Strategy):
         """Return the orders of an exchange, those that are expected to last longest first."""
         self._questions, messages = [], []
         self._round = round_number
-        self._bytes_down = {task: len(blob) for task, blob in packed.items()}
+        self._bytes_down = {}
         for task, blob in packed.items():
-            base = records.fingerprint(blob)
+            base, state = records.fingerprint(blob), self.state.tasks[task]
+            start = records.pack_weights(state.own_start) if state.own_start else b""
+            own_rounds = state.best_own_rounds if purpose == "measure" else state.own_rounds
             for center in self.roll.testers[task] if purpose == "measure" else self.roll.enrolments[task]:
-                nonce = secrets.token_hex(16)
+                nonce, own = secrets.token_hex(16), own_rounds.get(center, 0)
                 ticket = Ticket(
-                    run=self.roll.run, purpose=purpose, task=task, round=round_number, base=base, nonce=nonce
+                    run=self.roll.run, purpose=purpose, task=task, round=round_number, base=base, nonce=nonce, own=own
                 )
                 question = Question(node=self.roll.nodes[center], center=center, ticket=ticket)
                 config = self.config.with_training(task, self.config.training(task).at(center))
-                content = records.order_content(ticket, config, split=split, packed=blob)
+                content = records.order_content(
+                    ticket,
+                    config,
+                    split=split,
+                    packed=blob,
+                    own_start=b"" if own else start,
+                    best_own=state.best_own_rounds.get(center, 0),
+                )
+                self._bytes_down[task, center] = len(blob) + (0 if own else len(start))
                 message = Message(content, question.node, MESSAGE_TYPES[purpose], group_id=nonce)
                 self._questions.append(question)
                 messages.append((self._expected_seconds(purpose, task, center), message))
@@ -256,9 +270,6 @@ class RamwStrategy(Strategy):
     def _running(self, round_number: int) -> list[str]:
         return [name for name in self.tasks if round_number <= self.config.training(name).num_rounds]
 
-    def _shared(self, weights: Weights) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in weights.items() if self.method.is_shared(name)}
-
     def _arrays(self) -> ArrayRecord:
         packed = {name: records.pack_weights(task.weights) for name, task in self.state.tasks.items()}
         return records.weights_record(packed)
@@ -266,6 +277,17 @@ class RamwStrategy(Strategy):
     def _packed(self, arrays: ArrayRecord, tasks: Iterable[str]) -> dict[str, bytes]:
         blobs = records.read_weights_record(arrays)
         return {task: blobs[task] for task in tasks}
+
+
+def _refuse_lost(rejections: Sequence[Rejection]) -> None:
+    """A center without its own tensors could neither train nor validate again: to go on would be in vain."""
+    lost = {each.center: each.reason for each in rejections if each.code == validation.STATE}
+    if lost:
+        told = "; ".join(f"{center}: {reason}" for center, reason in sorted(lost.items()))
+        raise FederationError(
+            f"what a center keeps of this run between rounds is lost or not this run's. {told}. Put it back from a "
+            "copy, then resume; without it the run must be started anew"
+        )
 
 
 __all__ = ["Listener", "RamwStrategy"]

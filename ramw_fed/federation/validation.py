@@ -16,7 +16,7 @@ from flwr.app import Message
 from torch import Tensor
 
 from ramw_fed.center import Enrolment, Update
-from ramw_fed.errors import UpdateError
+from ramw_fed.errors import StateError, UpdateError
 from ramw_fed.federation.packets import Shape
 from ramw_fed.federation.records import Ticket, read_ticket, read_update, refusal_text
 
@@ -34,6 +34,7 @@ NORM = "E-UPDATE-NORM"
 MISSING = "E-UPDATE-MISSING"
 MEASURES = "E-UPDATE-MEASURES"
 CENTER = "E-CENTER"
+STATE = StateError.code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,8 @@ def _stray(reply: Message, names: Mapping[int, str]) -> UpdateError:
 
 def _read(reply: Message, question: Question, read: Callable[[Message, Question], T]) -> T:
     if reply.has_error():
-        raise coded(CENTER, refusal_text(reply))
+        text = refusal_text(reply)
+        raise coded(STATE if text.startswith(f"{STATE} ") else CENTER, text)
     try:
         if _ticket(reply) != question.ticket:
             raise coded(STALE, "the answer belongs to another round, task, run or base model and was dropped")

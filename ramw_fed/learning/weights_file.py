@@ -82,6 +82,16 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in ``folder`` last through a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], Card]:

@@ -1,21 +1,22 @@
 """A federated method, as data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ramw_fed.config import RunConfig
+from ramw_fed.errors import ConfigError
 from ramw_fed.learning.corrections import Correction
 
 Weights = Mapping[str, Tensor]
 """A network's state dict on the CPU."""
 
 
-def everything(_name: str) -> bool:
+def everything(names: Collection[str]) -> frozenset[str]:
     """Share every tensor."""
-    return True
+    return frozenset(names)
 
 
 def no_correction(_params: list[nn.Parameter], _config: RunConfig) -> Correction | None:
@@ -58,11 +59,40 @@ class Method:
     Attributes:
         name: As the configuration spells it.
         correction: Made at the start of a center's round from (parameters, config); called before each step.
-        is_shared: Which tensors, by state-dict key, travel and are averaged; the others stay at the center.
+        shared: From all names of a state dict to those whose tensors travel and are averaged; the others are the
+            center's own: they never leave it, and every round goes on from those that it had.
         aggregate: ``(start, ends, shares) -> weights``, over the shared tensors.
     """
 
     name: str
     correction: Callable[[list[nn.Parameter], RunConfig], Correction | None] = no_correction
-    is_shared: Callable[[str], bool] = everything
+    shared: Callable[[Collection[str]], frozenset[str]] = everything
     aggregate: Callable[[Weights, Mapping[str, Weights], Mapping[str, float]], dict[str, Tensor]] = weighted_mean
+
+    @property
+    def keeps_own(self) -> bool:
+        """Whether any tensor may stay at a center: one that takes no part then has none."""
+        return self.shared is not everything
+
+    def part(self, weights: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return (the tensors that travel, the center's own)."""
+        shared = self.shared(list(weights))
+        return (
+            {name: tensor for name, tensor in weights.items() if name in shared},
+            {name: tensor for name, tensor in weights.items() if name not in shared},
+        )
+
+    def refuse_unfit(self, task: str, names: Collection[str]) -> None:
+        """Refuse a network, by the names of its state dict, of which nothing would be a center's own, or all.
+
+        Raises:
+            ConfigError: The method would be FedAvg under another name, or no federation.
+        """
+        shared = self.shared(names)
+        if self.keeps_own and len(shared) == len(names):
+            raise ConfigError(
+                f"method {self.name!r} leaves batch normalisation at the centers, and the {task} network has none: it "
+                f"would be FedAvg under another name; set {task}.norm = 'batch', or take another method"
+            )
+        if not shared:
+            raise ConfigError(f"method {self.name!r} shares no tensor of the {task} network; take another method")

@@ -28,11 +28,12 @@ def draw_cases(folder: RunFolder, config: RunConfig, watch: Watch = nobody) -> N
         return
     radiographs = {one.name: one for one in read_run_cohort(config).radiographs}
     weights, card = folder.load_model("segmentation")
+    own = folder.load_own("segmentation")
     device = pick_device(config.device)
-    network = SEGMENTATION.restore(weights, card, device)
     cases = pick_cases(table)
     for done, (center, chosen) in enumerate(sorted(cases.items()), start=1):
         pictures = []
+        network = SEGMENTATION.restore({**weights, **own.get(center, {})}, card, device)
         for which, name, dsc in chosen:
             image, truth = radiographs[name].read_image(), radiographs[name].read_masks()
             mirror = is_mirrored(radiographs[name], config, card.description.mirrored_sides)

@@ -17,6 +17,7 @@ from ramw_fed.run_folder import RunFolder
 from ramw_fed.studies.training import Training
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.task import Table
+from ramw_fed.trained import weights_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,6 @@ def measure(question: Question) -> None:
     if question.out.exists():
         return
     task = get_task(training.task)
-    weights, _ = RunFolder(question.order.folder).load_model(training.task)
     cohort = read_cohort(
         Path(config.cohort),
         split=config.split,
@@ -122,7 +122,9 @@ def measure(question: Question) -> None:
         allow_leakage=config.allow_leakage,
         tested=config.tested_fold,
     )
-    table = Center(question.center, cohort, config, get_method(config.method)).measure(task, weights, "test")
+    center = Center(question.center, cohort, config, get_method(config.method))
+    weights = weights_for(RunFolder(question.order.folder), task, center, config.unseen_batch_norm, "test")
+    table = center.measure(task, weights, "test")
     partial = question.out.with_name(question.out.name + ".part")
     partial.mkdir(parents=True, exist_ok=True)
     RunFolder(partial).write_predictions(training.task, table)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from ramw_fed.config import PhantomConfig
+from ramw_fed.config import UNSEEN_RULES, PhantomConfig
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import StudyError
+from ramw_fed.methods import get_method
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.starting_weights import given_weights
 from ramw_fed.studies import cross_site_matrix, dose_response, leave_one_center_out, matched_arms, scale_up, table
@@ -79,7 +80,19 @@ class Work:
         found = sorted({cell for design in self.study.config.designs for cell in CELLS[design](ground)})
         if not found:
             raise StudyError("no design finds two centers with labels to train on and one to test; check the cohort")
+        self._refuse_without_rule(found)
         return found
+
+    def _refuse_without_rule(self, cells: Sequence[Cell]) -> None:
+        """Refuse, before anything is trained, a method that has nothing for a center which it will be tested at."""
+        for cell in cells:
+            config = cell.training.config(self.study)
+            unseen = sorted(set(cell.test_centers) - set(cell.training.centers))
+            if unseen and get_method(config.method).keeps_own and config.unseen_batch_norm in (None, "refuse"):
+                raise StudyError(
+                    f"{cell.design} tests {config.method} at {', '.join(unseen)}, which took no part in it and has no "
+                    f"batch normalisation of its own: set unseen-batch-norm to {' or '.join(UNSEEN_RULES[1:])}"
+                )
 
     def ground(self) -> Ground:
         """Return who can train and test, in every fold and dose that a design may ask for."""

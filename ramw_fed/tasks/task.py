@@ -150,14 +150,17 @@ class Task:
         Raises:
             RunError: The weights are not of that network.
         """
-        config = TASK_CONFIGS.get(self.name, TrainingConfig).read(card.training)
-        with torch.random.fork_rng(devices=[]):
-            network = self.network(card.description, config)
+        network = self.untrained(card.description, TASK_CONFIGS.get(self.name, TrainingConfig).read(card.training))
         try:
             network.load_state_dict(dict(weights))
         except RuntimeError as error:
             raise RunError(f"the weights of {self.name} are not of the network that their file describes") from error
         return network.to(device).eval()
+
+    def untrained(self, description: Description, config: TrainingConfig) -> nn.Module:
+        """Return the network with any weights, leaving the global generator as it was."""
+        with torch.random.fork_rng(devices=[]):
+            return self.network(description, config)
 
     def of(self, cohort: Cohort, split: Split | None = None) -> Cohort:
         """Return the part of ``cohort`` that has this task's labels, in ``split`` where one is named."""

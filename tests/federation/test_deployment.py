@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from flwr.app import Context, Message
 
 from ramw_fed.config import PhantomConfig, RunConfig
@@ -28,6 +29,7 @@ from ramw_fed.federation.inline import InlineGrid, InProcess, run_inline
 from ramw_fed.federation.opening import CenterFile, open_center
 from ramw_fed.federation.recorder import FolderRecorder
 from ramw_fed.knobs import nest
+from ramw_fed.learning.weights_file import load_weights
 from ramw_fed.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +167,49 @@ def test_centers_that_stand_for_themselves_give_the_bytes_of_a_simulation(
             assert {one["value"] for name, one in ours["pooled"].items() if name != "by"} == {None}
             assert ours["pooled"]["by"].keys() == theirs["pooled"]["by"].keys()
             assert not (tmp_path / "run" / "predictions").exists()
+
+
+@pytest.mark.parametrize("method", ["fedbn", "silobn"])
+def test_deployed_centers_keep_what_a_simulation_gathers(cohort: Path, tmp_path: Path, method: str) -> None:
+    """Two processes' worth of coordinators: the second goes on where the first was cut off after a round."""
+    files = write_centers(cohort, tmp_path, "false")
+    centers = ("BTXRD", "DHA", "HMCRD", "SCGH")  # those with labels of both tasks
+    knobs = {**KNOBS, "method": method, "segmentation.num-rounds": 2, "erosion.num-rounds": 2}
+    knobs |= {"cohort": str(cohort), "out": str(tmp_path / "inline"), "centers": ",".join(centers), "workers": 1}
+    config = resolve(nest(knobs))
+    run_inline(config, FolderRecorder.at(config))
+    own = replace(config, cohort="", out=str(tmp_path / "run"))
+    for attempt in ("cut off", "whole"):
+        with InlineGrid(6, Deployed(files)) as grid, pytest.MonkeyPatch.context() as patch:
+            if attempt == "cut off":
+                patch.setattr(FolderRecorder, "on_round", _then_stop(FolderRecorder.on_round))
+                with pytest.raises(KeyboardInterrupt):
+                    server_app(own)(grid, grid.context(0))
+            else:
+                server_app(own)(grid, grid.context(0))
+    deployed, inline = RunFolder.open(tmp_path / "run"), RunFolder.open(tmp_path / "inline")
+    assert not (deployed.path / "models" / "centers").exists()
+    assert not (deployed.path / "checkpoints" / "centers").exists()
+    (kept,) = (tmp_path / "centers" / "state").iterdir()
+    for task in ("segmentation", "erosion"):
+        assert tensors(deployed, task) == tensors(inline, task)
+        assert (
+            deployed.read_json("metrics.json")[task]["test"]["macro"]
+            == (inline.read_json("metrics.json")[task]["test"]["macro"])
+        )
+        best = f"round-{deployed.load_model(task)[1].round:05d}.safetensors"
+        for center, gathered in inline.load_own(task).items():
+            weights, card = load_weights(kept / center / task / best)
+            assert card.notes["center"] == center
+            assert all(torch.equal(weights[name], gathered[name]) for name in gathered)
+
+
+def _then_stop(work: Callable[..., None]) -> Callable[..., None]:
+    def wrapped(*arguments: Any) -> None:
+        work(*arguments)
+        raise KeyboardInterrupt
+
+    return wrapped
 
 
 def test_a_center_runs_code_of_others_only_where_its_own_file_names_it(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def test_flower_rounds_are_the_rounds_without_flower(
     config = configured(phantom_root, tmp_path / "run", **knobs)
     method = get_method("fedavg")
     centers = [Center(center, phantom_cohort, config, method) for center in phantom_cohort.centers]
-    wanted = federate(centers, method, EROSION, initial_weights(EROSION, phantom_cohort.description, config), 2)
+    start = initial_weights(EROSION, phantom_cohort.description, config)
+    wanted = federate(centers, method, EROSION, start, 2).weights
     last = run(config).state.tasks["erosion"].weights
     assert safetensors.torch.save(dict(last)) == safetensors.torch.save(dict(wanted))
 

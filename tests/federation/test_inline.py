@@ -55,7 +55,7 @@ def reference(config: RunConfig, root: Path, name: str) -> Mapping[str, torch.Te
     method = METHODS[config.method]
     centers = [Center(center, cohort, config, method) for center in config.centers or cohort.centers]
     start = initial_weights(task, cohort.description, config)
-    return federate(centers, method, task, start, config.training(name).num_rounds)
+    return federate(centers, method, task, start, config.training(name).num_rounds).weights
 
 
 @pytest.fixture

@@ -87,6 +87,22 @@ def test_ray_gives_the_bytes_of_inline_in_several_processes_none_of_them_the_dri
 
 
 @pytest.mark.slow
+def test_ray_keeps_the_tensors_of_each_center_as_inline_does(toy: Toy, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = toy(
+        "normed", "placed", method="fedbn", num_rounds=3, local_epochs=2, workers=2, engine="ray", out=str(out)
+    )
+    done = run_apart(config, tmp_path)
+    assert done.returncode == 0, done.stderr
+    inline = replace(config, workers=1, engine="inline", out=str(tmp_path / "inline"))
+    run_inline(inline, FolderRecorder.at(inline))
+    files = sorted(path.relative_to(out) for path in (out / "models").rglob("*.safetensors"))
+    assert len(files) == 2 * (1 + 6)
+    for name in [*files, Path("metrics.json")]:
+        assert (out / name).read_bytes() == (tmp_path / "inline" / name).read_bytes(), name
+
+
+@pytest.mark.slow
 def test_failing_centers_fail_the_run_under_ray(toy: Toy, tmp_path: Path) -> None:
     config = toy("failing", centers="HU,FA", max_failed_rounds=1, workers=2, engine="ray", out=str(tmp_path / "run"))
     done = run_apart(config, tmp_path)

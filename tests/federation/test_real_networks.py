@@ -81,7 +81,7 @@ def test_flower_rounds_of_the_real_networks_are_the_rounds_without_flower(
     task, method = get_task(name), get_method(config.method)
     centers = [Center(center, phantom_cohort, config, method) for center in phantom_cohort.centers]
     start = initial_weights(task, phantom_cohort.description, config)
-    wanted = federate(centers, method, task, start, 2)
+    wanted = federate(centers, method, task, start, 2).weights
     last = outcome.state.tasks[name].weights
     assert packed(last) == packed(wanted)
     assert packed(last) != packed(start)
@@ -115,7 +115,7 @@ def test_pooled_centers_train_as_one_center_would_and_a_closed_test_split_stays_
     central = Center("pooled", phantom_cohort.pooled(), config, get_method("fedavg"))
     task = get_task("erosion")
     start = initial_weights(task, phantom_cohort.description, config)
-    wanted = federate([central], get_method("fedavg"), task, start, 2)
+    wanted = federate([central], get_method("fedavg"), task, start, 2).weights
     assert safetensors.torch.save(outcome.state.tasks["erosion"].weights) == safetensors.torch.save(wanted)
     assert list(RunFolder(tmp_path).rounds()[0]["centers"]) == ["pooled"]
     assert not outcome.measured

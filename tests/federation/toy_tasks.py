@@ -224,3 +224,76 @@ def _make_small(name: str, slope: float) -> Task:
 
 STEADY = _make_small("steady", 1.0)
 STILL = _make_small("still", 0.0)
+
+
+class Normed(nn.Module):
+    """A batch normalisation and a line: what a center says depends on whose statistics it uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(1)
+        self.line = nn.Linear(1, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.line(self.norm(inputs))
+
+
+class NormedExamples:
+    """Rows of one center: inputs around its own place and of its own spread, targets from -1 to 1."""
+
+    def __init__(self, center: str, place: float, spread: float, rows: int) -> None:
+        self.patients: NDArray[np.str_] = np.array([f"{center}-{row}" for row in range(rows)], np.str_)
+        self.names = self.patients
+        self.targets = torch.linspace(-1, 1, rows)[:, None]
+        self.inputs = place + spread * self.targets
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def batch(self, rows: NDArray[np.int64], *, augment_key: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+        return self.inputs[torch.from_numpy(rows)], self.targets[torch.from_numpy(rows)]
+
+
+def _square(logits: Tensor, targets: Tensor) -> Tensor:
+    return (logits - targets).square().mean()
+
+
+def make_normed(name: str, places: Mapping[str, tuple[float, float, int]], testers: tuple[str, ...] = ()) -> Task:
+    """A task whose centers differ in (place, spread, rows); ``testers`` have nothing to train on."""
+    known = {**places, **dict.fromkeys(testers, (0.0, 1.0, 2))}
+
+    def examples(cohort: Cohort, split: str, _config: Any) -> NormedExamples:
+        (center,) = cohort.centers
+        place, spread, rows = known.get(center, (0.0, 1.0, 0))
+        return NormedExamples(center, place, spread, rows if center in places or split == "test" else 0)
+
+    def logits(model: Normed, of: NormedExamples) -> Tensor:
+        with torch.inference_mode():
+            return model.eval()(of.inputs)
+
+    def validate(model: Normed, own: NormedExamples, _config: Any, _device: torch.device) -> Sums:
+        return {"loss": float(_square(logits(model, own), own.targets)) * len(own), "patients": float(len(own))}
+
+    def measure(model: Normed, cohort: Cohort, split: Any, _config: Any, _device: torch.device) -> Table:
+        (center,) = cohort.centers
+        own = examples(cohort, split, None)
+        values = logits(model, own)[:, 0].double().numpy() if len(own) else np.zeros(0)
+        return {"center": np.array([center] * len(own), np.str_), "value": values}
+
+    return replace(
+        make_task(name, {center: Parabola(1.0, (0.0,)) for center in known}),
+        examples=examples,
+        network=lambda _description, _config: Normed(),
+        loss=lambda _examples, _config: _square,
+        validate=validate,
+        measure=measure,
+    )
+
+
+_PLACES = {
+    name: (float(number), 1.0 + number, 4 + number)
+    for number, name in enumerate(("BTXRD", "DHA", "FA", "HMCRD", "HU", "SCGH"))
+}
+NORMED = make_normed("normed", _PLACES)
+PLACED = make_normed("placed", {name: (spread, 1.0, rows) for name, (_, spread, rows) in _PLACES.items()})
+IDLE = make_normed("idle", {name: place for name, place in _PLACES.items() if name != "HU"}, testers=("HU",))

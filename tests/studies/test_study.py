@@ -170,6 +170,17 @@ def test_a_dose_that_the_phantom_has_anyway_is_trained_once(tmp_path: Path) -> N
     assert set(analysis["designs"]["dose-response"]["erosion"]["auroc"]["central"]) == {"0.5", "0.50"}
 
 
+def test_a_method_that_leaves_tensors_at_its_centers_needs_a_rule_for_the_one_left_out(
+    phantom_root: Path, tmp_path: Path
+) -> None:
+    knobs = raw(phantom_root, methods=["fedbn"], designs=["leave-one-center-out"])
+    with pytest.raises(StudyError, match="set unseen-batch-norm to mean or re-estimate or least-entropy"):
+        run_study(Study.of("small", knobs), tmp_path / "new", no_phantom)
+    found = run_study(Study.of("small", {**knobs, "unseen-batch-norm": "re-estimate"}), tmp_path / "rule", no_phantom)
+    centers = found["designs"]["leave-one-center-out"]["erosion"]["auroc"]["fedbn"]
+    assert set(centers["centers"]) == set(centers["inside"]) == {"HMCRD", "HU", "SCGH"}
+
+
 def test_a_dial_turns_phantoms_only(phantom_root: Path, tmp_path: Path) -> None:
     study = Study.of("small", raw(phantom_root, designs=["dose-response"]))
     with pytest.raises(StudyError, match="dial of the phantom"):
