@@ -15,6 +15,7 @@ from ramw_fed.learning.losses import ClassCounts
 from ramw_fed.learning.weights_file import Card
 from ramw_fed.tasks import TASKS, get_task
 from ramw_fed.tasks.erosion import EROSION, ErosionExamples, measure, quality, score_crop, summarize, validate
+from ramw_fed.trained import Trained
 
 CPU = torch.device("cpu")
 CONFIG = ErosionConfig(crop_size=24)
@@ -201,7 +202,7 @@ def test_predict_scores_a_crop_as_measuring_does(phantom_cohort: Cohort, mirror:
     config = replace(CONFIG, mirror=mirror, crop_size=size)
     description = phantom_cohort.description
     card = Card(task="erosion", training=config.write(), description=description, cohort="", round=1, version="0")
-    model = prediction._Model(LeftLessRight(), card, CPU)
+    model = Trained(LeftLessRight(), card, CPU)
     table = measure(model.network, phantom_cohort, "test", config, CPU)
     for row, crop in lefts(phantom_cohort, "test"):
         scored = prediction._score(crop, str(table["joint"][row]), "L", model)
