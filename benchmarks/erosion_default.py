@@ -40,12 +40,12 @@ from ramw_fed.tasks import EROSION
 from ramw_fed.tasks.task import Sums, Table, is_better, join_tables, settled
 
 CONFIG = Path(__file__).parent.parent / "simulations" / "erosion.toml"
-DEFAULT = "logit adjustment, local prior"
+REFERENCE = "logit adjustment, local prior"
 PLAIN = "cross-entropy"
 ARMS: Mapping[str, Mapping[str, Any]] = {
-    DEFAULT: {"loss": "logit-adjustment"},
+    REFERENCE: {"loss": "logit-adjustment"},
     "logit adjustment, federated prior": {"loss": "logit-adjustment", "prior": "federated"},
-    PLAIN: {"loss": "cross-entropy"},
+    PLAIN: {"loss": "cross-entropy", "sampling": "shuffled"},
     "cross-entropy, classes in turn": {"loss": "cross-entropy", "sampling": "classes"},
     "weighted [1, 6]": {"loss": "weighted"},
     "class-balanced": {"loss": "class-balanced"},
@@ -67,7 +67,7 @@ def main() -> None:
         return
     print_choice(chosen)
     first = max(ARMS, key=lambda arm: _mean(chosen, arm, "val", "auroc"))
-    reported = list(dict.fromkeys([first, DEFAULT, PLAIN]))
+    reported = list(dict.fromkeys([first, REFERENCE, PLAIN]))
     fresh = [measure(arm, seed, options.folder) for seed in FRESH if seed in options.seeds for arm in reported]
     if len(fresh) == len(reported) * len(FRESH):
         print_report(fresh, reported)
@@ -155,12 +155,12 @@ def print_choice(found: Sequence[Mapping[str, Any]]) -> None:
         "\n| loss | AUROC | less the default (SE) | AUPRC | balanced log loss | BACC at .5 |\n|---|---|---|---|---|---|"
     )
     for arm in sorted(ARMS, key=lambda arm: -_mean(found, arm, "val", "auroc")):
-        gaps = [a - b for a, b in zip(*(_column(found, one, "val", "auroc") for one in (arm, DEFAULT)), strict=True)]
+        gaps = [a - b for a, b in zip(*(_column(found, one, "val", "auroc") for one in (arm, REFERENCE)), strict=True)]
         error = statistics.stdev(gaps) / math.sqrt(len(gaps))
-        gap = f"{statistics.mean(gaps):+.3f} ({error:.3f})" if arm != DEFAULT else "0"
+        gap = f"{statistics.mean(gaps):+.3f} ({error:.3f})" if arm != REFERENCE else "0"
         rest = (f"{_mean(found, arm, 'val', name):.3f}" for name in ("auprc", "balanced_log_loss", "bacc"))
         print(f"| {arm} | {_mean(found, arm, 'val', 'auroc'):.3f} | {gap} | {' | '.join(rest)} |")
-    print(f"\nprevalence of the validation joints: {_mean(found, DEFAULT, 'val', 'prevalence'):.3f}\n")
+    print(f"\nprevalence of the validation joints: {_mean(found, REFERENCE, 'val', 'prevalence'):.3f}\n")
 
 
 def print_report(found: Sequence[Mapping[str, Any]], arms: Iterable[str]) -> None:
@@ -171,7 +171,7 @@ def print_report(found: Sequence[Mapping[str, Any]], arms: Iterable[str]) -> Non
         columns = [_column(found, arm, "test", name) for name in names]
         cells = [f"{statistics.mean(column):.3f} ± {statistics.stdev(column):.3f}" for column in columns]
         print(f"| {arm} | {' | '.join(cells)} |")
-    print(f"\nprevalence of the test joints: {_mean(found, DEFAULT, 'test', 'prevalence'):.3f}")
+    print(f"\nprevalence of the test joints: {_mean(found, REFERENCE, 'test', 'prevalence'):.3f}")
 
 
 def _measured(center: Center, weights: Weights, config: RunConfig, split: Split) -> Table:

@@ -115,7 +115,7 @@ class ErosionConfig(TrainingConfig):
     crop_size: int = knob(48, "side of the network's input in pixels", least=16, most=1024)
     encoder: str = knob("test_resnet", "name of a timm network; the default is a very small one")
     loss: str = knob(
-        "logit-adjustment",
+        "cross-entropy",
         "what a step makes smaller; docs/erosion.md tells them apart",
         choices=("logit-adjustment", "weighted", "class-balanced", "focal", "cross-entropy", "distance-weighted"),
     )
@@ -156,9 +156,10 @@ class ErosionConfig(TrainingConfig):
         2.0, "exponent of the distance between grades", least=0, most=10, under=("loss", "distance-weighted")
     )
     sampling: str = knob(
-        "shuffled",
-        "rows of a pass: every joint once, or as many as there are with both classes (all patients) equally often",
-        choices=("shuffled", "classes", "patients"),
+        "auto",
+        "rows of a pass: every joint once, or as many as there are with both classes (all patients) equally often; "
+        "auto: classes where the loss is cross-entropy, which does nothing about rare erosions itself",
+        choices=("auto", "shuffled", "classes", "patients"),
     )
     threshold: float = knob(0.5, "probability from which a joint is called eroded", least=0, most=1)
     threshold_rule: str = knob(
@@ -203,6 +204,13 @@ class ErosionConfig(TrainingConfig):
             )
 
         self.thresholds()
+
+    @property
+    def rows(self) -> str:
+        """What ``sampling`` comes to: ``shuffled``, ``classes`` or ``patients``."""
+        if self.sampling != "auto":
+            return self.sampling
+        return "classes" if self.loss == "cross-entropy" else "shuffled"
 
     @property
     def asks_for_prior(self) -> bool:

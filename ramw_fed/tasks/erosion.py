@@ -258,9 +258,9 @@ def _counts(examples: Examples, config: ErosionConfig) -> Counts:
 
 
 def _groups(examples: Examples, config: ErosionConfig) -> NDArray[Any] | None:
-    if config.sampling == "shuffled":
+    if config.rows == "shuffled":
         return None
-    return cast(ErosionExamples, examples).grades > 0 if config.sampling == "classes" else examples.patients
+    return cast(ErosionExamples, examples).grades > 0 if config.rows == "classes" else examples.patients
 
 
 def _settle(config: ErosionConfig, counts: Counts) -> ErosionConfig:

@@ -80,7 +80,7 @@ def deploy(config: RunConfig, folder: Path, settings: str) -> RunFolder:
 @pytest.mark.parametrize(
     "knobs",
     [
-        {"prior": "federated"},
+        {"loss": "logit-adjustment", "prior": "federated"},
         {"loss": "distance-weighted"},
         {"loss": "cross-entropy", "sampling": "classes"},
     ],
@@ -101,17 +101,18 @@ def test_flower_rounds_are_the_rounds_without_flower(
 def test_a_prior_of_all_centers_is_the_sum_of_their_counts(
     phantom_root: Path, phantom_cohort: Cohort, tmp_path: Path
 ) -> None:
-    asked = configured(phantom_root, tmp_path / "asked", prior="federated")
+    asked = configured(phantom_root, tmp_path / "asked", loss="logit-adjustment", prior="federated")
     counts = ErosionExamples(phantom_cohort, "train", asked.erosion).counts
     given = configured(
         phantom_root,
         tmp_path / "given",
+        loss="logit-adjustment",
         prior="federated",
         **{"intact-joints": counts.negatives, "eroded-joints": counts.positives},
     )
     one, other, local = (
         run(config).state.tasks["erosion"].weights
-        for config in (asked, given, configured(phantom_root, tmp_path / "local"))
+        for config in (asked, given, configured(phantom_root, tmp_path / "local", loss="logit-adjustment"))
     )
     assert safetensors.torch.save(one) == safetensors.torch.save(other)
     assert safetensors.torch.save(one) != safetensors.torch.save(local)
@@ -122,7 +123,7 @@ def test_a_prior_of_all_centers_is_the_sum_of_their_counts(
 
 
 def test_a_center_says_its_class_counts_only_where_its_own_file_allows_it(phantom_root: Path, tmp_path: Path) -> None:
-    config = configured(phantom_root, tmp_path / "inline", prior="federated")
+    config = configured(phantom_root, tmp_path / "inline", loss="logit-adjustment", prior="federated")
     with pytest.raises(FederationError, match="E-CONFIG"):
         deploy(config, tmp_path / "refused", "")
     deployed = deploy(config, tmp_path / "allowed", "share-counts = true\n")

@@ -9,7 +9,7 @@ from ramw_fed.config import ErosionConfig
 from ramw_fed.errors import ConfigError
 from ramw_fed.learning.losses import EROSION_LOSSES, ORDINAL, ClassCounts, dice_bce, erosion_logits, erosion_loss
 
-CONFIG = ErosionConfig()
+CONFIG = ErosionConfig(loss="logit-adjustment")
 
 
 def gradient(loss: Tensor, logits: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def test_a_step_against_the_gradient_raises_an_eroded_joint_and_lowers_another(n
 
 @pytest.mark.parametrize(("tau", "shift"), [(0.0, 0.0), (1.0, math.log(10.5 / 90.5)), (2.0, 2 * math.log(10.5 / 90.5))])
 def test_tau_multiplies_the_shift(tau: float, shift: float) -> None:
-    loss = erosion_loss(ClassCounts(negatives=90, positives=10), ErosionConfig(tau=tau))
+    loss = erosion_loss(ClassCounts(negatives=90, positives=10), ErosionConfig(loss="logit-adjustment", tau=tau))
     assert float(loss(torch.zeros(1, 1), torch.ones(1))) == pytest.approx(math.log1p(math.exp(-shift)))
 
 
@@ -119,7 +119,7 @@ def test_a_federated_prior_replaces_the_centers_own_and_is_missed_where_nobody_g
 
 def test_counts_of_one_class_alone_are_refused() -> None:
     with pytest.raises(ConfigError, match="set both, or none"):
-        ErosionConfig(prior="federated", eroded_joints=3)
+        ErosionConfig(loss="logit-adjustment", prior="federated", eroded_joints=3)
 
 
 def test_class_balanced_weights_by_hand() -> None:

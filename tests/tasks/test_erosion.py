@@ -79,7 +79,9 @@ def test_groups_are_classes_or_patients_as_the_knob_says(examples: ErosionExampl
     def groups(**knobs: str) -> object:
         return EROSION.groups(examples, ErosionConfig(loss="cross-entropy", **knobs))  # type: ignore[arg-type]
 
-    assert groups() is None
+    assert groups(sampling="shuffled") is None
+    assert EROSION.groups(examples, ErosionConfig(loss="weighted")) is None
+    assert np.array_equal(groups(), examples.grades > 0)  # type: ignore[arg-type]
     assert np.array_equal(groups(sampling="classes"), examples.grades > 0)  # type: ignore[arg-type]
     assert groups(sampling="patients") is examples.patients
 
