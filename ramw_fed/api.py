@@ -98,7 +98,25 @@ def run(
     manifest = folder.read_json("manifest.json")
     spent = {"peak_rss_mb": round(meter.peak_mb, 1), "cpu_seconds": round(meter.cpu_s, 1)}
     folder.write_json("manifest.json", spent | manifest)
+    watch("report", 0, 1)
+    report(out)
+    watch("report", 1, 1)
     return folder
+
+
+def report(folder: Path, *, with_images: bool = False) -> Path:
+    """Write ``report.html`` of a finished run into its folder, and return its path.
+
+    Args:
+        folder: Of the run.
+        with_images: Show and name radiographs also where they are patients'; phantoms always are.
+
+    Raises:
+        RunError: The folder holds no finished run.
+    """
+    from ramw_fed.report.run_report import write_run_report  # matplotlib takes seconds to import
+
+    return write_run_report(folder, with_images=with_images)
 
 
 def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:
@@ -340,6 +358,7 @@ __all__: Sequence[str] = [
     "plan_power",
     "plan_study",
     "predict",
+    "report",
     "run",
     "study",
     "tables",

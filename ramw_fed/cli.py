@@ -80,7 +80,7 @@ def run(
         finished = api.run(resolved, out=folder, resume=resume, overwrite=overwrite, watch=watch)
     _print(finished.read_json("metrics.json"), api.tables(finished), as_json)
     if not as_json:
-        left = ": metrics.json, models/, predictions/, overlays/, manifest.json"
+        left = ": metrics.json, models/, predictions/, overlays/, manifest.json, report.html"
         _out.print(Text.assemble((str(folder), "bold"), left))
 
 
@@ -188,6 +188,19 @@ def compare(
     found = api.compare(first, second, tasks=task or (), metrics=metric or ())
     _note(found.remarks)
     _print(found.as_dict(), found.table(), as_json)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="Also show radiographs of patients: for use where they may be seen.")
+    ] = False,
+) -> None:
+    """Write one self-contained HTML page: what was found, how, and on whom."""
+    from ramw_fed import api
+
+    _out.print(Text(str(api.report(folder, with_images=with_images)), "bold"))
 
 
 @app.command()

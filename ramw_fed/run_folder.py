@@ -7,7 +7,7 @@ RUN/
   models/centers/<center>/<task>.safetensors   of methods that leave tensors at the centers; simulation only
   predictions/<task>.csv        simulation only
   checkpoints/
-  overlays/
+  overlays/     report.html
   tensorboard/                  curves of the rounds; not the same bytes twice: they carry the clock
 ```
 """
@@ -35,7 +35,15 @@ from ramw_fed.knobs import flatten
 from ramw_fed.learning.weights_file import Card, load_weights, save_weights
 from ramw_fed.tasks.task import Table
 
-_OWN = {"config.toml", "manifest.json", "rounds.jsonl", "metrics.json", "baselines.json", "test-opened.json"}
+_OWN = {
+    "config.toml",
+    "manifest.json",
+    "rounds.jsonl",
+    "metrics.json",
+    "baselines.json",
+    "test-opened.json",
+    "report.html",
+}
 _OWN_FOLDERS = {"models", "predictions", "checkpoints", "overlays", "tensorboard"}
 _TEXTS = {"center", "patient", "name", "joint"}
 

@@ -55,6 +55,19 @@ def contact_sheet(pictures: Sequence[Image], columns: int) -> Image:
     return np.asarray(np.vstack(rows), dtype=np.uint8)
 
 
+def as_jpeg(png: bytes, quality: int = 85) -> bytes:
+    """Return a picture in a tenth of its bytes, for a page that holds many.
+
+    Raises:
+        ValueError: It is no picture.
+    """
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
+    if picture is None:
+        raise ValueError("it is no PNG")
+    _, buffer = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return buffer.tobytes()
+
+
 def write_png(path: Path, picture: Image) -> None:
     """Write a picture; the folder is made.
 

@@ -1,0 +1,296 @@
+"""The sections of a run's report; one without data is left out, or says why it is empty."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ramw_fed.report.charts import Series, curves, forest, heat_map
+from ramw_fed.report.console import HEADLINES
+from ramw_fed.report.digits import percent
+from ramw_fed.report.document import Block, Paragraph, Picture, Section, Table, Text, text
+from ramw_fed.report.erosion_charts import Scores, bland_altman, calibration, grades, roc_and_pr
+from ramw_fed.report.measures import LESS_IS_BETTER, ordered, title
+from ramw_fed.report.methods_text import method_name
+from ramw_fed.report.run_facts import RunMaterial
+from ramw_fed.report.tables import Address, arms_table, availability_table, parts_table, scopes_table
+from ramw_fed.report.words import (
+    PHANTOM_WARNING,
+    baseline_sentence,
+    erosion_sentence,
+    estimate_sentence,
+    spread_sentence,
+    what_was_done,
+)
+
+_PARTS = {"segmentation": ("bone", "overlap"), "erosion": ("joint",)}
+
+
+def summary(run: RunMaterial) -> Section:
+    """Say in words what was found."""
+    facts, blocks = run.facts, list[Block]()
+    if run.is_phantom:
+        blocks.append(Paragraph(PHANTOM_WARNING, kind="warning"))
+    blocks.append(Paragraph(what_was_done(facts, method_name(run.config.method))))
+    for task, split in task_splits(run):
+        at: Address = ("metrics", task, split)
+        main = headlines(run, task, split)
+        said: list[Text] = [(f"{task.capitalize()}, {split} split. ",)]
+        said += [estimate_sentence(facts, at, metric) for metric in main]
+        said += [spread_sentence(facts, at, main[0]), baseline_sentence(facts, task, split, main[0])]
+        if task == "erosion":
+            said.append(erosion_sentence(facts))
+        blocks.append(Paragraph(text(*said)))
+    return Section(name="summary", title="Summary", blocks=blocks)
+
+
+def task_splits(run: RunMaterial) -> list[tuple[str, str]]:
+    """Return what was measured: (task, split)."""
+    tasks = sorted(run.facts.get("metrics"), key=lambda task: (task != "segmentation", task))
+    return [(task, split) for task in tasks for split in run.facts.keys("metrics", task)]
+
+
+def headlines(run: RunMaterial, task: str, split: str) -> Sequence[str]:
+    """Return the main measures of a task."""
+    pooled = run.facts.get("metrics", task, split, "pooled")
+    return [name for name in HEADLINES.get(task, ()) if name in pooled] or ordered(pooled)[:3]
+
+
+def cohort(run: RunMaterial) -> Section:
+    """Count labels by center, and erosions where single joints are known."""
+    tasks = [task for task, _ in task_splits(run)]
+    blocks: list[Block] = [availability_table(run.facts, task) for task in tasks]
+    if run.facts.has("derived", "erosion"):
+        blocks.append(_prevalences(run))
+    return Section(name="cohort", title="Cohort and label availability", blocks=blocks)
+
+
+def _prevalences(run: RunMaterial) -> Table:
+    def row(label: str, *at: str) -> list[Text]:
+        known = run.facts.has(*at, "prevalence")
+        share: Text = (run.facts.number(*at, "prevalence", form=percent),) if known else ("-",)
+        counts: list[Text] = [(run.facts.number(*at, key, form=str),) for key in ("joints", "eroded")]
+        return [(label,), *counts, share]
+
+    at = ("derived", "erosion")
+    rows = [row(center, *at, "centers", center) for center in run.facts.keys(*at, "centers")]
+    return Table(
+        name="prevalence",
+        caption="Scored and eroded joints of the test split",
+        header=("center", "scored joints", "eroded joints", "prevalence"),
+        rows=[*rows, row("all", *at)],
+    )
+
+
+def results(run: RunMaterial, task: str, split: str) -> Section:
+    """Lay one task's measures out: main table, forest plot, baselines, every other measure, parts."""
+    facts, at = run.facts, ("metrics", task, split)
+    main, every = headlines(run, task, split), ordered(facts.get("metrics", task, split, "pooled"))
+    caption = f"{task} on the {split} split: value and 95 % interval by patient"
+    blocks: list[Block] = [scopes_table(facts, f"{task}-main", caption, at, main)]
+    rows = {
+        **{center: facts.get(*at, "centers", center) for center in facts.keys(*at, "centers")},
+        "macro": facts.get(*at, "macro"),
+        "pooled": facts.get(*at, "pooled"),
+    }
+    panels = [(title(metric), {row: scope[metric] for row, scope in rows.items()}) for metric in main]
+    blocks.append(forest(f"{task}-forest", f"{task.capitalize()} by center", panels))
+    blocks += _baselines(run, task, split, main[0])
+    others = [metric for metric in every if metric not in main]
+    if others:
+        more = f"{task}: every other measure on the {split} split"
+        blocks.append(scopes_table(facts, f"{task}-all", more, at, others, is_folded=True))
+    blocks += _parts(run, task, split, main)
+    return Section(name=f"results-{task}", title=f"Results: {task}", blocks=blocks)
+
+
+def _baselines(run: RunMaterial, task: str, split: str, metric: str) -> Iterator[Block]:
+    own: dict[str, Address] = {"federated": ("metrics", task, split)}
+    others = {arm: ("baselines", arm, task, split) for arm in run.facts.keys("baselines")}
+    arms = own | {arm: at for arm, at in others.items() if run.facts.has(*at)}
+    if len(arms) > 1:
+        yield arms_table(
+            run.facts, f"{task}-baselines", f"{title(metric)} of the federated model beside baselines", arms, metric
+        )
+        entries = {arm: run.facts.get(*at, "pooled", metric) for arm, at in arms.items()}
+        name = f"Federated model and baselines, {title(metric)} pooled over centers"
+        yield forest(f"{task}-arms", name, [(title(metric), entries)])
+
+
+def _parts(run: RunMaterial, task: str, split: str, metrics: Sequence[str]) -> Iterator[Block]:
+    at: Address = ("metrics", task, split)
+    kinds = [kind for kind in _PARTS.get(task, ()) if run.facts.has(*at, "pooled", "by", kind)]
+    for kind in kinds:
+        names = run.facts.keys(*at, "pooled", "by", kind)
+        centers = run.facts.keys(*at, "centers")
+        cells = {
+            name: {center: run.facts.get(*at, "centers", center, "by", kind, name, metrics[0]) for center in centers}
+            for name in names
+        }
+        if kind != "overlap":
+            yield heat_map(
+                f"{task}-{kind}-map",
+                f"{title(metrics[0])} by {kind} and center",
+                cells,
+                centers,
+                rows_are=kind,
+                columns_are="center",
+                best_is_low=metrics[0] in LESS_IS_BETTER,
+            )
+        yield parts_table(
+            run.facts, f"{task}-{kind}", f"{task} by {kind}, all centers pooled", (*at, "pooled"), kind, metrics
+        )
+
+
+def missed(run: RunMaterial, *, with_cases: bool) -> Section | None:
+    """List missed erosions, the highest grade first; None where single joints are not known."""
+    facts, at = run.facts, ("derived", "erosion")
+    if not facts.has(*at):
+        return None
+    found = [
+        (int(grade), facts.get(*at, "grades", grade, "eroded"), facts.get(*at, "grades", grade, "missed"))
+        for grade in sorted(facts.keys(*at, "grades"), key=int, reverse=True)
+    ]
+    if not found:
+        return Section(
+            name="missed", title="Missed erosions", blocks=[Paragraph(("The test split holds no eroded joint.",))]
+        )
+    rows: list[list[Text]] = [
+        [(str(grade),), *((facts.number(*at, "grades", str(grade), key, form=str),) for key in ("eroded", "missed"))]
+        for grade, *_ in found
+    ]
+    header = ("grade", "eroded joints", "missed")
+    blocks: list[Block] = [
+        Table(name="missed-grades", caption="Eroded test joints by true grade", header=header, rows=rows),
+        grades("missed-chart", found),
+    ]
+    blocks.append(_cases(run) if with_cases else Paragraph((_WITHHELD,)))
+    return Section(name="missed", title="Missed erosions", blocks=blocks)
+
+
+_WITHHELD = (
+    "Radiographs are not shown and not named: they are patients'. `ramw-fed report --with-images` adds them, for use "
+    "where the images may be seen."
+)
+
+
+def _cases(run: RunMaterial) -> Table:
+    at = ("derived", "erosion", "cases")
+    rows: list[list[Text]] = [
+        [
+            (case["joint"],),
+            (case["center"],),
+            (case["name"],),
+            (run.facts.number(*at, place, "grade", form=str),),
+            (run.facts.number(*at, place, "probability"),),
+        ]
+        for place, case in enumerate(run.facts.get(*at))
+    ]
+    return Table(
+        name="missed-cases",
+        caption="Every missed erosion, the highest grade first",
+        header=("joint", "center", "radiograph", "grade", "probability"),
+        rows=rows,
+        is_folded=len(rows) > 12,
+    )
+
+
+def training(run: RunMaterial) -> Section | None:
+    """Draw learning and drift by round; None where the run has no rounds."""
+    rounds: Sequence[dict[str, Any]] = run.facts.get("rounds")
+    names = sorted({center for record in rounds for center in record["centers"]})
+    blocks: list[Block] = []
+    for task, _ in task_splits(run):
+        own = [record for record in rounds if record["task"] == task]
+        if own:
+            about = (
+                "Quality is the federated validation measure, larger is better; loss is each center's training loss. "
+                "Drift: the length of a center's update, and the cosine of its angle with the mean update; 1: all "
+                "centers pull the same way."
+            )
+            named = f"{task.capitalize()}: learning and drift by round"
+            panels = learning_panels(own)
+            blocks.append(curves(f"{task}-learning", named, panels, along="round", about=about, colours=names))
+    return Section(name="training", title="Learning and drift", blocks=blocks) if blocks else None
+
+
+def learning_panels(rounds: Sequence[dict[str, Any]]) -> list[tuple[str, Series]]:
+    """Return quality over all centers, and by center loss, length and direction of the update."""
+    quality = [(record["round"], record["quality"]) for record in rounds if record.get("quality") is not None]
+    panels: list[tuple[str, Series]] = [("validation quality", {"all centers": quality} if quality else {})]
+    for key, label in (
+        ("loss", "training loss"),
+        ("update_norm", "length of update"),
+        ("cosine", "cosine to the mean"),
+    ):
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for record in rounds:
+            for center, measured in record["centers"].items():
+                if measured.get(key) is not None:
+                    lines.setdefault(center, []).append((record["round"], measured[key]))
+        panels.append((label, lines))
+    return panels
+
+
+def discrimination(run: RunMaterial) -> Section | None:
+    """Draw ROC, precision-recall and calibration; None without single joints of both classes."""
+    if not run.facts.has("derived", "erosion", "prevalence"):
+        return None
+    table = run.tables["erosion"]
+    scores: Scores = (np.asarray(table["probability"], np.float64), np.asarray(table["grade"]) > 0)
+    if not 0 < scores[1].sum() < len(scores[1]):
+        said = "The scored test joints are of one class: curves cannot be drawn."
+        return Section(name="discrimination", title="Discrimination and calibration", blocks=[Paragraph((said,))])
+    arms = {"pooled": scores}
+    for center in sorted(set(table["center"].tolist())):
+        rows = table["center"] == center
+        arms[center] = (scores[0][rows], scores[1][rows])
+    prevalence = run.facts.number("derived", "erosion", "prevalence", form=percent)
+    said_text = text("Prevalence of erosions among the scored test joints: ", prevalence, ".")
+    blocks: list[Block] = [
+        Paragraph(said_text),
+        roc_and_pr("roc-pr", arms, float(prevalence.value)),
+        calibration("calibration", scores),
+    ]
+    return Section(name="discrimination", title="Discrimination and calibration", blocks=blocks)
+
+
+def agreement(run: RunMaterial) -> Section | None:
+    """Draw joint spaces against the truth (Bland-Altman); None where they were not measured."""
+    at = ("derived", "joint_space")
+    if not run.facts.has(*at, "bias"):
+        return None
+    table = run.tables["segmentation"]
+    predicted, true = (np.asarray(table[f"joint_space_{one}"], np.float64).ravel() for one in ("predicted", "true"))
+    known = np.isfinite(predicted) & np.isfinite(true)
+    said = text(
+        "Over ",
+        run.facts.number(*at, "joints", form=str),
+        " joint spaces the bias is ",
+        run.facts.number(*at, "bias"),
+        " mm, with limits of agreement from ",
+        run.facts.number(*at, "low"),
+        " to ",
+        run.facts.number(*at, "high"),
+        " mm; ",
+        run.facts.number(*at, "unknown", form=str),
+        " could not be measured in the prediction. Spaces of one patient are not independent: the limits describe "
+        "these spaces and are no interval.",
+    )
+    means, differences = (predicted + true)[known] / 2, (predicted - true)[known]
+    drawn = bland_altman("bland-altman", means, differences, "mm")
+    return Section(name="agreement", title="Agreement of joint spaces", blocks=[Paragraph(said), drawn])
+
+
+def cases(run: RunMaterial, *, with_images: bool) -> Section | None:
+    """Show the worst, median and best segmented radiograph of each center; None where none was drawn."""
+    if not run.pictures:
+        return None
+    if not with_images:
+        return Section(name="cases", title="Cases", blocks=[Paragraph((_WITHHELD,), kind="warning")])
+    said = "As acquired: predicted outlines in colours, true ones in white. Cases are chosen by mean DSC over bones."
+    pictures = [
+        Picture(name=f"case-{place}", caption=f"{center}: worst, median and best test radiograph", jpeg=jpeg)
+        for place, (center, jpeg) in enumerate(run.pictures.items())
+    ]
+    return Section(name="cases", title="Cases", blocks=[Paragraph((said,)), *pictures])
