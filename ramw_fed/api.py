@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -44,6 +44,9 @@ from ramw_fed.studies.results import Results
 from ramw_fed.studies.study import run_study
 from ramw_fed.studies.table import read_table
 from ramw_fed.studies.work import PhantomFolder, Work, cohort_roots
+
+if TYPE_CHECKING:
+    from ramw_fed.verification import Verification
 
 
 def load_cohort(root: Path, *, split: str = "official") -> Cohort:
@@ -117,6 +120,21 @@ def report(folder: Path, *, with_images: bool = False) -> Path:
     from ramw_fed.report.run_report import write_run_report  # matplotlib takes seconds to import
 
     return write_run_report(folder, with_images=with_images)
+
+
+def verify(report: Path, *, quick: bool = False) -> "Verification":
+    """Check a report against the files beside it.
+
+    Args:
+        report: ``report.html`` in the folder of its run.
+        quick: Only the seal and the hashes of files; nothing is recomputed.
+
+    Raises:
+        RunError: It is no report.
+    """
+    from ramw_fed.verification import RUN, verify_report
+
+    return verify_report(report, {"run": RUN}, quick=quick)
 
 
 def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:
@@ -362,5 +380,6 @@ __all__: Sequence[str] = [
     "run",
     "study",
     "tables",
+    "verify",
     "write_phantom",
 ]

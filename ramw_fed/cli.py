@@ -204,6 +204,22 @@ def report(
 
 
 @app.command()
+def verify(
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="report.html in the folder it was made from.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Only the seal and the hashes; recompute nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Recompute every number of a report and name what was altered; exit status 1 where something was."""
+    from ramw_fed import api
+
+    found = api.verify(report, quick=quick)
+    _note(found.remarks)
+    _print(found.as_dict(), found.lines(), as_json)
+    if not found.is_intact:
+        raise typer.Exit(1)
+
+
+@app.command()
 def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="[RUN] IMAGE...", help="A run folder first, then images.")],
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays, crops and scores.")],

@@ -93,8 +93,9 @@ def _segmentation(knobs: Mapping[str, Any], marks: Bibliography) -> str:
         f"so that bones may overlap; {_training(knobs)}. Measured at each radiograph's own size: Dice (DSC) "
         f"{marks.cite('dice')}, surface Dice (NSD) within {knobs['tolerance-px']:g} px {marks.cite('nsd')}, and the "
         f"95th percentile of distances between outlines (HD95) {marks.cite('hausdorff')}. Bones that the truth has and "
-        "the model does not find count as missing, with DSC and NSD 0. A radiograph's value is the mean over its bones, "
-        f"a patient's the mean over the radiographs, a center's the mean over its patients {marks.cite('reloaded')}."
+        "the model does not find count as missing, with DSC and NSD 0. A radiograph's value is the mean over its "
+        f"bones, a patient's the mean over the radiographs, a center's the mean over its patients "
+        f"{marks.cite('reloaded')}."
     )
 
 
