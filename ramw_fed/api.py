@@ -108,17 +108,21 @@ def run(
 
 
 def report(folder: Path, *, with_images: bool = False) -> Path:
-    """Write ``report.html`` of a finished run into its folder, and return its path.
+    """Write ``report.html`` of a finished run or study into its folder, and return its path.
 
     Args:
-        folder: Of the run.
+        folder: Of the run or study.
         with_images: Show and name radiographs also where they are patients'; phantoms always are.
 
     Raises:
-        RunError: The folder holds no finished run.
+        RunError: The folder holds neither, or it did not finish.
     """
-    from ramw_fed.report.run_report import write_run_report  # matplotlib takes seconds to import
+    # matplotlib takes seconds to import
+    from ramw_fed.report.run_report import write_run_report
+    from ramw_fed.report.study_report import write_study_report
 
+    if (folder / "study.json").exists():
+        return write_study_report(folder, with_images=with_images)
     return write_run_report(folder, with_images=with_images)
 
 

@@ -192,7 +192,7 @@ def compare(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a finished run or study.")],
     with_images: Annotated[
         bool, typer.Option("--with-images", help="Also show radiographs of patients: for use where they may be seen.")
     ] = False,

@@ -23,6 +23,8 @@ from ramw_fed.report.page import render, seal, seal_of
 from ramw_fed.report.parsing import Page, read_page
 from ramw_fed.report.run_facts import read_run, run_sources
 from ramw_fed.report.run_report import run_document
+from ramw_fed.report.study_facts import read_json, read_study, study_sources
+from ramw_fed.report.study_report import study_document
 
 _DRAWINGS = re.compile(r"<svg.*?</svg>|base64,[A-Za-z0-9+/=]*", re.DOTALL)
 
@@ -215,3 +217,35 @@ def _run_page(folder: Path, options: Mapping[str, str], anew: bool) -> str:
 
 
 RUN = Subject(sources=run_sources, page=_run_page, disagreements=_run_disagreements)
+
+
+def study_subject(
+    read_table: Callable[[Path], Any],
+    seals: Callable[[Any], Mapping[str, str]],
+    analyse: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]],
+) -> Subject:
+    """Return how reports of studies are checked.
+
+    Args:
+        read_table: Folder to the study's table.
+        seals: Table to the hash of each group of rows, as ``study.json`` states them.
+        analyse: (table, ``study.json``) to what ``analysis.json`` holds.
+    """
+
+    def disagreements(folder: Path) -> Iterator[Alteration]:
+        study, table = read_json(folder / "study.json"), read_table(folder)
+        stated, now = study["seals"], seals(table)
+        for name in sorted(name for name in {*stated, *now} if stated.get(name) != now.get(name)):
+            what = (
+                "rows changed" if name in stated and name in now else "rows missing" if name in stated else "rows new"
+            )
+            yield Alteration(where=f"table.csv, rows of {name}", what=what)
+        yield from differing(read_json(folder / "analysis.json"), analyse(table, study), "analysis.json")
+
+    def page(folder: Path, options: Mapping[str, str], anew: bool) -> str:
+        study = read_json(folder / "study.json")
+        analysis = analyse(read_table(folder), study) if anew else None
+        material = read_study(folder, analysis=analysis)
+        return render(study_document(material, with_images=options.get("images") == "yes"))
+
+    return Subject(sources=study_sources, disagreements=disagreements, page=page)

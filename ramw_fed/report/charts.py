@@ -14,8 +14,8 @@ from ramw_fed.report.facts import Entry
 
 Panel = tuple[str, Mapping[str, Entry]]
 """Title and the entry of each row."""
-Series = Mapping[str, Sequence[tuple[float, float]]]
-"""Name to points (x, y) in order."""
+Series = Mapping[str, Sequence[tuple[float, ...]]]
+"""Name to points in order: (x, y), or (x, y, low, high) with an interval."""
 
 _WHOLE = frozenset({"pooled", "macro"})
 
@@ -148,20 +148,28 @@ def curves(
     rows = -(-len(panels) // columns)
 
     def plot(canvas: Canvas) -> None:
-        every = canvas.subplots(rows, columns, squeeze=False).flat
+        every = list(canvas.subplots(rows, columns, squeeze=False).flat)
         handles = {}
         for axes, (panel, series) in zip(every, panels, strict=False):
             for line, points in series.items():
-                place = names.index(line) % len(COLOURS)
-                (handles[line],) = axes.plot(*zip(*points, strict=True), color=COLOURS[place], marker=MARKERS[place])
+                handles[line] = _line(axes, points, names.index(line) % len(COLOURS))
             axes.set(title=panel, xlabel=along)
-            axes.locator_params(
-                axis="x", integer=all(float(x).is_integer() for line in series.values() for x, _ in line)
-            )
-        for axes in every:
+            is_whole = all(float(point[0]).is_integer() for points in series.values() for point in points)
+            axes.locator_params(axis="x", integer=is_whole)
+        for axes in every[len(panels) :]:
             axes.set_visible(False)
         if len(names) > 1:
             own = [line for line in names if line in handles]
             canvas.legend([handles[line] for line in own], own, loc="outside upper center", ncols=min(7, len(own)))
 
     return draw(name, title, about, plot, height=0.5 + 2.1 * rows)
+
+
+def _line(axes: Axes, points: Sequence[tuple[float, ...]], place: int) -> Any:
+    """Draw one line, its intervals as thin bars, and return its handle."""
+    across, along = [point[0] for point in points], [point[1] for point in points]
+    (handle,) = axes.plot(across, along, color=COLOURS[place], marker=MARKERS[place])
+    for point in points:
+        if len(point) == 4:
+            axes.plot([point[0]] * 2, point[2:], color=COLOURS[place], linewidth=1, alpha=0.55)
+    return handle

@@ -69,7 +69,7 @@ def _unit_square(axes: Axes) -> None:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 
 
-def calibration(name: str, scores: Scores) -> Figure:
+def calibration(name: str, scores: Scores, title: str = "Calibration of the erosion probabilities") -> Figure:
     """Draw observed shares against predicted probabilities in equal-mass bins, with the histogram below."""
     probabilities, eroded = scores
     edges = np.quantile(probabilities, np.arange(1, NUM_BINS) / NUM_BINS)
@@ -97,7 +97,7 @@ def calibration(name: str, scores: Scores) -> Figure:
         f"{NUM_BINS} bins of equal size; on the dashed line probabilities mean what they say. Below it erosions are "
         "rarer than predicted: expected where the loss was adjusted for rare erosions."
     )
-    return draw(name, "Calibration of the erosion probabilities", about, plot, height=3.7)
+    return draw(name, title, about, plot, height=3.7)
 
 
 def grades(name: str, found: Sequence[tuple[int, int, int]]) -> Figure:

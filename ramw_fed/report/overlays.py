@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ramw_fed.errors import RunError
+
 Image = NDArray[np.uint8]
 Masks = NDArray[np.bool_]
 
@@ -55,17 +57,21 @@ def contact_sheet(pictures: Sequence[Image], columns: int) -> Image:
     return np.asarray(np.vstack(rows), dtype=np.uint8)
 
 
-def as_jpeg(png: bytes, quality: int = 85) -> bytes:
-    """Return a picture in a tenth of its bytes, for a page that holds many.
+def read_pictures(folder: Path, quality: int = 85) -> dict[str, bytes]:
+    """Return the pictures of a folder by stem as JPEG: a tenth of their bytes, for a page that holds many.
 
     Raises:
-        ValueError: It is no picture.
+        RunError: One of them cannot be read.
     """
-    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) if png else None
-    if picture is None:
-        raise ValueError("it is no PNG")
-    _, buffer = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return buffer.tobytes()
+    pictures = {}
+    for file in sorted(folder.glob("*.png")):
+        content = np.frombuffer(file.read_bytes(), np.uint8)
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+        if picture is None:
+            raise RunError(f"{file} is no picture; put it back from a copy")
+        _, buffer = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        pictures[file.stem] = buffer.tobytes()
+    return pictures
 
 
 def write_png(path: Path, picture: Image) -> None:

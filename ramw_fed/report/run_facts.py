@@ -11,7 +11,7 @@ import numpy as np
 from ramw_fed.config import RunConfig
 from ramw_fed.errors import RunError
 from ramw_fed.report.facts import Facts
-from ramw_fed.report.overlays import as_jpeg
+from ramw_fed.report.overlays import read_pictures
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.task import Table
@@ -72,7 +72,7 @@ def read_run(path: Path, *, anew: bool = False) -> RunMaterial:
             f"manifest.json or predictions of {path} are not what a run writes; put them back from a copy, or "
             "--overwrite the run"
         ) from error
-    pictures = {file.stem: _picture(file) for file in sorted((path / "overlays").glob("*.png"))}
+    pictures = read_pictures(path / "overlays")
     return RunMaterial(facts=Facts(tree), config=config, tables=tables, pictures=pictures, sources=run_sources(path))
 
 
@@ -122,13 +122,6 @@ def _rows_by_center(name: str, content: bytes) -> dict[str, str]:
         f"{name}, rows of {center.decode(errors='replace')}": hashlib.sha256(b"\n".join(lines)).hexdigest()
         for center, lines in sorted(groups.items())
     }
-
-
-def _picture(file: Path) -> bytes:
-    try:
-        return as_jpeg(file.read_bytes())
-    except ValueError as error:
-        raise RunError(f"{file} cannot be read: {error}; put it back from a copy") from error
 
 
 def _card(folder: RunFolder, task: str) -> dict[str, Any]:

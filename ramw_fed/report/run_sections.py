@@ -164,7 +164,8 @@ def missed(run: RunMaterial, *, with_cases: bool) -> Section | None:
         Table(name="missed-grades", caption="Eroded test joints by true grade", header=header, rows=rows),
         grades("missed-chart", found),
     ]
-    blocks.append(_cases(run) if with_cases else Paragraph((_WITHHELD,)))
+    if facts.get(*at, "missed"):
+        blocks.append(_cases(run) if with_cases else Paragraph((_WITHHELD,)))
     return Section(name="missed", title="Missed erosions", blocks=blocks)
 
 

@@ -39,25 +39,28 @@ def scopes_table(
     return Table(name=name, caption=caption, header=header, rows=rows, notes=numbered(reasons), is_folded=is_folded)
 
 
-def arms_table(facts: Facts, name: str, caption: str, arms: Mapping[str, Address], metric: str) -> Table:
+def arms_table(
+    facts: Facts, name: str, caption: str, arms: Mapping[str, Address], metric: str, *, deep: bool = True
+) -> Table:
     """Lay one measure of several arms side by side, a row a center, then macro and pooled.
 
     Args:
         facts: All numbers.
         name: Of the table.
         caption: Of the table.
-        arms: Title of a column to the address of its scopes; the first lists the centers.
+        arms: Title of a column to the address of its scopes.
         metric: What is shown.
+        deep: Whether a scope maps measures to entries, in place of being one.
     """
-    first = next(iter(arms.values()))
-    places: list[Address] = [("centers", center) for center in facts.keys(*first, "centers")]
-    places += [("macro",), ("pooled",)]
+    first, entry = next(iter(arms.values())), (metric,) if deep else ()
+    centers = sorted({center for at in arms.values() for center in facts.keys(*at, "centers")})
+    places: list[Address] = [*(("centers", center) for center in centers), ("macro",), ("pooled",)]
     reasons: list[str] = []
     rows = [
         [
             (str(place[-1]),),
-            facts.count(*first, *place, metric),
-            *(facts.estimate(*at, *place, metric, reasons=reasons, form=form(metric)) for at in arms.values()),
+            facts.count(*first, *place, *entry),
+            *(facts.estimate(*at, *place, *entry, reasons=reasons, form=form(metric)) for at in arms.values()),
         ]
         for place in places
     ]

