@@ -20,7 +20,7 @@ Series = Mapping[str, Sequence[tuple[float, ...]]]
 _WHOLE = frozenset({"pooled", "macro"})
 
 
-def forest(name: str, title: str, panels: Sequence[Panel], *, zero: bool = False) -> Figure:
+def forest(name: str, title: str, panels: Sequence[Panel], *, zero: bool = False, is_shared: bool = False) -> Figure:
     """Draw values with 95 % intervals, a row each; ``pooled`` and ``macro`` as black diamonds below a line.
 
     Args:
@@ -28,11 +28,12 @@ def forest(name: str, title: str, panels: Sequence[Panel], *, zero: bool = False
         title: One line.
         panels: Side by side; they share the rows of the first.
         zero: Mark 0: the values are differences.
+        is_shared: The panels show one measure, on one scale.
     """
     rows = list(panels[0][1])
 
     def plot(canvas: Canvas) -> None:
-        every = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        every = canvas.subplots(1, len(panels), sharex=is_shared, sharey=True, squeeze=False)[0]
         for axes, (panel, entries) in zip(every, panels, strict=True):
             _forest_panel(axes, rows, entries, zero)
             axes.set_title(panel)

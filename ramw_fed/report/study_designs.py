@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ramw_fed.report.charts import Series, curves, forest, heat_map
-from ramw_fed.report.digits import chance
+from ramw_fed.report.digits import chance, short
 from ramw_fed.report.document import Block, Paragraph, Section, Table, Text, text
 from ramw_fed.report.facts import Facts, numbered
 from ramw_fed.report.measures import LESS_IS_BETTER, form, title
@@ -46,7 +46,7 @@ def _matched_arms(facts: Facts, at: Address, name: str) -> Blocks:
         if all(facts.has(*place, scope, "value") for place in arms.values())
     ]
     if panels:
-        yield forest(f"{name}-forest", f"{heading} by arm", panels)
+        yield forest(f"{name}-forest", f"{heading} by arm", panels, is_shared=True)
     yield from _contrasts(facts, at, name, heading)
     yield from _fairness(facts, at, name, heading)
     yield from _seeds(facts, arms, name, heading, metric)
@@ -70,7 +70,6 @@ def _contrasts(facts: Facts, at: Address, name: str, heading: str) -> Blocks:
         "p",
         "p (Holm)",
         "effect r",
-        "test",
         "reading",
         "equivalence",
         "mixed model",
@@ -80,14 +79,23 @@ def _contrasts(facts: Facts, at: Address, name: str, heading: str) -> Blocks:
         caption=f"{heading}: declared contrasts, first less second",
         header=header,
         rows=rows,
-        notes=numbered(reasons),
+        notes=(*numbered(reasons), *_tests(entries)),
     )
     shown = {contrast_name(entry): entry for entry in entries}
     yield forest(f"{name}-differences", f"{heading}: declared contrasts", [("difference", shown)], zero=True)
 
 
+def _tests(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return by which test each p-value was computed."""
+    by_test: dict[str, list[str]] = {}
+    for entry in entries:
+        if "test" in entry:
+            by_test.setdefault(entry["test"], []).append(contrast_name(entry))
+    return [f"p by {test}: {list_words(names)}" for test, names in by_test.items()]
+
+
 def _contrast_row(facts: Facts, at: Address, entry: Mapping[str, Any], reasons: list[str]) -> list[Text]:
-    def optional(*keys: str, shown: Callable[[float], str] = chance) -> Text:
+    def optional(*keys: str, shown: Callable[[float], str] = short) -> Text:
         known = facts.has(*at, *keys) and facts.get(*at, *keys) is not None
         return (facts.number(*at, *keys, form=shown),) if known else ("-",)
 
@@ -100,10 +108,9 @@ def _contrast_row(facts: Facts, at: Address, entry: Mapping[str, Any], reasons: 
         (contrast_name(entry),),
         facts.count(*at),
         facts.estimate(*at, reasons=reasons),
-        optional("p"),
-        optional("p_holm"),
+        optional("p", shown=chance),
+        optional("p_holm", shown=chance),
         optional("rank_biserial"),
-        (str(entry.get("test", "-")),),
         (str(entry.get("reading", "-")),),
         equivalence,
         mixed,
@@ -193,23 +200,23 @@ def _held_out(facts: Facts, at: Address, name: str) -> Blocks:
     heading = f"{task.capitalize()}, {title(metric)}"
     centers = sorted({center for arm in arms for center in facts.keys(*at, arm, "centers")})
     reasons: list[str] = []
-    rows: list[list[Text]] = []
-    for arm in arms:
-        for place in ("centers", "inside"):
-            shown = "held out" if place == "centers" else "as a member"
-            cells = [facts.estimate(*at, arm, place, one, reasons=reasons, form=form(metric)) for one in centers]
-            whole = ("macro",) if place == "centers" else ("loss",)
-            rows.append([(f"{arm}, {shown}",), *cells, facts.estimate(*at, arm, *whole, reasons=reasons)])
+
+    def row(label: str, *places: Address) -> list[Text]:
+        """Return two cells an arm; the second place may be lacking."""
+        cells: list[Text] = []
+        for arm in arms:
+            shown = [facts.estimate(*at, arm, *one, reasons=reasons, form=form(metric)) for one in places]
+            cells += [*shown, ("-",)][:2]
+        return [(label,), *cells]
+
+    rows = [row(one, ("centers", one), ("inside", one)) for one in centers]
+    rows += [row("macro", ("macro",)), row("cost of being held out", ("loss",))]
     yield Table(
         name=name,
         caption=f"{heading}: each center held out of training, and as a member of it",
-        header=("arm", *centers, "macro; loss"),
+        header=("center", *(f"{arm}, {shown}" for arm in arms for shown in ("held out", "member"))),
         rows=rows,
-        notes=(
-            *numbered(reasons),
-            "Last column: macro of the centers held out; in the rows of members, what it costs "
-            "to be held out (member less held out).",
-        ),
+        notes=(*numbered(reasons), "Cost of being held out: member less held out, mean over centers."),
     )
     panels = [
         (
@@ -221,7 +228,7 @@ def _held_out(facts: Facts, at: Address, name: str) -> Blocks:
         )
         for arm in arms
     ]
-    yield forest(f"{name}-forest", f"{heading} at the center held out", panels[:4])
+    yield forest(f"{name}-forest", f"{heading} at the center held out", panels[:4], is_shared=True)
 
 
 def _along(axis: str) -> Callable[[Facts, Address, str], Blocks]:

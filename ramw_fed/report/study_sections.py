@@ -63,7 +63,9 @@ def _arms_words(study: StudyMaterial, task: str, metric: str) -> Text:
             said.append(f"{contrast_name(entry)} is not estimable: {entry['reason']}. ")
             continue
         difference = facts.estimate(*at, "contrasts", place, reasons=[])
-        verdict = f"; {entry['equivalence']['verdict']}" if "verdict" in entry.get("equivalence", {}) else ""
+        verdict = (
+            f"; equivalence: {entry['equivalence']['verdict']}" if "verdict" in entry.get("equivalence", {}) else ""
+        )
         said += [f"{contrast_name(entry)}: ", difference, f", {entry.get('reading', 'not tested')}{verdict}. "]
     return text(*said)
 
