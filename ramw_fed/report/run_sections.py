@@ -86,7 +86,7 @@ def results(run: RunMaterial, task: str, split: str) -> Section:
     """Lay one task's measures out: main table, forest plot, baselines, every other measure, parts."""
     facts, at = run.facts, ("metrics", task, split)
     main, every = headlines(run, task, split), ordered(facts.get("metrics", task, split, "pooled"))
-    caption = f"{task} on the {split} split: value and 95 % interval by patient"
+    caption = f"{task.capitalize()} on the {split} split: value and 95 % interval by patient"
     blocks: list[Block] = [scopes_table(facts, f"{task}-main", caption, at, main)]
     rows = {
         **{center: facts.get(*at, "centers", center) for center in facts.keys(*at, "centers")},
@@ -98,7 +98,7 @@ def results(run: RunMaterial, task: str, split: str) -> Section:
     blocks += _baselines(run, task, split, main[0])
     others = [metric for metric in every if metric not in main]
     if others:
-        more = f"{task}: every other measure on the {split} split"
+        more = f"{task.capitalize()}: every other measure on the {split} split"
         blocks.append(scopes_table(facts, f"{task}-all", more, at, others, is_folded=True))
     blocks += _parts(run, task, split, main)
     return Section(name=f"results-{task}", title=f"Results: {task}", blocks=blocks)
@@ -138,7 +138,7 @@ def _parts(run: RunMaterial, task: str, split: str, metrics: Sequence[str]) -> I
                 best_is_low=metrics[0] in LESS_IS_BETTER,
             )
         yield parts_table(
-            run.facts, f"{task}-{kind}", f"{task} by {kind}, all centers pooled", (*at, "pooled"), kind, metrics
+            run.facts, f"{task}-{kind}", f"{task.capitalize()} by {kind}, all centers pooled", (*at, "pooled"), kind, metrics
         )
 
 
