@@ -36,13 +36,14 @@ from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
 from ramw_fed.run_folder import RunFolder
+from ramw_fed.studies.analysis import analyse
 from ramw_fed.studies.config import Study
 from ramw_fed.studies.cost import StudyCost
 from ramw_fed.studies.cost import plan_study as cost_of_study
 from ramw_fed.studies.planner import plan_power as power_of_study
 from ramw_fed.studies.results import Results
 from ramw_fed.studies.study import run_study
-from ramw_fed.studies.table import read_table
+from ramw_fed.studies.table import read_table, seals
 from ramw_fed.studies.work import PhantomFolder, Work, cohort_roots
 
 if TYPE_CHECKING:
@@ -130,15 +131,15 @@ def verify(report: Path, *, quick: bool = False) -> "Verification":
     """Check a report against the files beside it.
 
     Args:
-        report: ``report.html`` in the folder of its run.
+        report: ``report.html`` in the folder of its run or study.
         quick: Only the seal and the hashes of files; nothing is recomputed.
 
     Raises:
         RunError: It is no report.
     """
-    from ramw_fed.verification import RUN, verify_report
+    from ramw_fed.verification import RUN, study_subject, verify_report
 
-    return verify_report(report, {"run": RUN}, quick=quick)
+    return verify_report(report, {"run": RUN, "study": study_subject(read_table, seals, analyse)}, quick=quick)
 
 
 def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:
@@ -161,7 +162,11 @@ def study(config: Study, *, out: Path, watch: Watch = nobody) -> dict[str, Any]:
     Raises:
         RamwFedError: A knob, a file, a run or the folder does not allow it; the message says what to do.
     """
-    return run_study(config, out, _phantoms(config, watch), watch)
+    found = run_study(config, out, _phantoms(config, watch), watch)
+    watch("report", 0, 1)
+    report(out)
+    watch("report", 1, 1)
+    return found
 
 
 def plan_study(config: Study, *, out: Path, watch: Watch = nobody) -> StudyCost:

@@ -116,7 +116,11 @@ def study(
         found = api.study(asked, out=folder, watch=watch)
     _print(found, study_tables(found), as_json)
     if not as_json:
-        _out.print(Text.assemble((str(folder), "bold"), ": table.csv, table.parquet, analysis.json, study.json, runs/"))
+        _out.print(
+            Text.assemble(
+                (str(folder), "bold"), ": table.csv, table.parquet, analysis.json, study.json, report.html, runs/"
+            )
+        )
 
 
 @app.command()

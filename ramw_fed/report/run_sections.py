@@ -138,7 +138,12 @@ def _parts(run: RunMaterial, task: str, split: str, metrics: Sequence[str]) -> I
                 best_is_low=metrics[0] in LESS_IS_BETTER,
             )
         yield parts_table(
-            run.facts, f"{task}-{kind}", f"{task.capitalize()} by {kind}, all centers pooled", (*at, "pooled"), kind, metrics
+            run.facts,
+            f"{task}-{kind}",
+            f"{task.capitalize()} by {kind}, all centers pooled",
+            (*at, "pooled"),
+            kind,
+            metrics,
         )
 
 
