@@ -55,6 +55,9 @@ class Bibliography:
         >>> marks.cite("fedavg", "flower"), marks.cite("flower")
         ('[1, 2]', '[2]')
         """
+        unknown = [key for key in keys if key not in CITATIONS]
+        if unknown:
+            raise KeyError(f"no work is listed as {', '.join(unknown)}; add it to CITATIONS")
         self._keys += [key for key in dict.fromkeys(keys) if key not in self._keys]
         return f"[{', '.join(str(self._keys.index(key) + 1) for key in keys)}]"
 

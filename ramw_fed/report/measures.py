@@ -33,6 +33,9 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "qwk": "weighted kappa",
         "mae": "MAE of grades",
         "within1": "within one grade",
+        "bias": "bias [mm]",
+        "loa_low": "lower limit [mm]",
+        "loa_high": "upper limit [mm]",
     }
 )
 _COUNTS = frozenset({"missing", "false"})

@@ -4,6 +4,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ramw_fed.manifest import VERSION
+from ramw_fed.report import run_figures as figures
 from ramw_fed.report import run_sections as sections
 from ramw_fed.report.citations import Bibliography
 from ramw_fed.report.document import Document
@@ -38,8 +39,8 @@ def run_document(run: RunMaterial, *, with_images: bool) -> Document:
     shows_images = with_images or run.is_phantom
     found = [sections.summary(run), sections.cohort(run), sections.missed(run, with_cases=shows_images)]
     found += [sections.results(run, task, split) for task, split in sections.task_splits(run)]
-    found += [sections.discrimination(run), sections.agreement(run), sections.cases(run, with_images=shows_images)]
-    found += [sections.training(run), run_methods(run.facts, Bibliography()), model_card(run.facts)]
+    found += [figures.discrimination(run), figures.agreement(run), sections.cases(run, with_images=shows_images)]
+    found += [figures.training(run), run_methods(run.facts, Bibliography()), model_card(run.facts)]
     found.append(tripod_section(run.sources))
     kind = "synthetic phantom cohort" if run.is_phantom else "real radiographs"
     tasks = list_words([task for task, _ in sections.task_splits(run)])

@@ -125,7 +125,7 @@ def _fairness(facts: Facts, at: Address, name: str, heading: str) -> Blocks:
     def row(arm: str) -> list[Text]:
         entry = facts.get(*at, "fairness", arm)
         spread: Text = (facts.number(*at, "fairness", arm, "sd"),) if entry.get("sd") is not None else ("-",)
-        harmed = list_words(entry["harmed"]) or "none" if "harmed" in entry else "-"
+        harmed = list_words(entry["harmed"]) or "none" if "harmed" in entry and arm != "local" else "-"
         worst = text(facts.number(*at, "fairness", arm, "worst"), f" ({entry['worst_center']})")
         return [(arm,), worst, (facts.number(*at, "fairness", arm, "gap"),), spread, (harmed,)]
 

@@ -64,7 +64,9 @@ def _arms_words(study: StudyMaterial, task: str, metric: str) -> Text:
             continue
         difference = facts.estimate(*at, "contrasts", place, reasons=[])
         verdict = (
-            f"; equivalence: {entry['equivalence']['verdict']}" if "verdict" in entry.get("equivalence", {}) else ""
+            f"; against the margin: {entry['equivalence']['verdict']}"
+            if "verdict" in entry.get("equivalence", {})
+            else ""
         )
         said += [f"{contrast_name(entry)}: ", difference, f", {entry.get('reading', 'not tested')}{verdict}. "]
     return text(*said)

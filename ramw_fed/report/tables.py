@@ -78,7 +78,7 @@ def parts_table(facts: Facts, name: str, caption: str, at: Address, kind: str, m
         ]
         for part in facts.keys(*at, "by", kind)
     ]
-    header = (kind, "patients", *map(title, metrics))
+    header = (kind.replace("_", " "), "patients", *map(title, metrics))
     return Table(name=name, caption=caption, header=header, rows=rows, notes=numbered(reasons), is_folded=True)
 
 

@@ -18,7 +18,7 @@ TINY = {
     "baselines": True,
     "resamples": 100,
     "segmentation": {"depth": 3, "decoder-width": 16},
-    "erosion": {"threshold": 0.6},  # so little training calls no joint less likely eroded than not
+    "erosion": {"threshold": 0.9},  # so little training calls no joint less likely eroded than not
 }
 
 
@@ -26,5 +26,5 @@ TINY = {
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with its report, erosions in its test split: read it, copy it, never change it."""
     folder = tmp_path_factory.mktemp("reported")
-    write_phantom(PhantomConfig(patients=24, size=64, seed=7, prevalence=0.4, label_skew=0.2), folder / "phantom")
+    write_phantom(PhantomConfig(patients=30, size=64, seed=3, prevalence=0.4), folder / "phantom")
     return api.run(resolve({**TINY, "cohort": str(folder / "phantom")}), out=folder / "tiny").path
