@@ -32,6 +32,7 @@ _NAMES: Mapping[str, str] = MappingProxyType(
         "qffl": "q-FFL",
     }
 )
+_NO: Mapping[str, str] = MappingProxyType({"none": "no"})
 _LOSSES: Mapping[str, str] = MappingProxyType(
     {
         "logit-adjustment": "cross-entropy on logits shifted by each center's own prior",
@@ -71,6 +72,12 @@ def run_methods(facts: Facts, marks: Bibliography) -> Section:
 def _federation(facts: Facts, marks: Bibliography) -> str:
     knobs, manifest = facts.get("knobs"), facts.get("manifest")
     mu = f" with mu = {knobs['proximal-mu']:g}" if "proximal-mu" in knobs else ""
+    travels = "weights travel, radiographs do not"
+    if knobs.get("pool"):
+        travels = "here with all radiographs pooled as one center's"
+    sides = "all radiographs of a patient lie on one side of it"
+    if knobs["allow-leakage"]:
+        sides = "a patient may lie on both of its sides, which was allowed for this run: its results are optimistic"
     kind = (
         f"a synthetic phantom cohort laid out as RAM-W600 {marks.cite('ramw600')}"
         if manifest["cohort"]["kind"] == "phantom"
@@ -78,9 +85,8 @@ def _federation(facts: Facts, marks: Bibliography) -> str:
     )
     return (
         f"Data: {kind} (sha256 {manifest['cohort']['sha256'][:12]}). Training: {method_words(knobs['method'], marks)}"
-        f"{mu}, over Flower {marks.cite('flower')}; weights travel, radiographs do not. The {knobs['split']} split was "
-        "used; all radiographs of a patient lie on one side of it. The round that is reported was chosen on the "
-        "centers' validation data; the test split was opened once, after that choice."
+        f"{mu}, over Flower {marks.cite('flower')}; {travels}. The {knobs['split']} split was used; {sides}. The round "
+        "that is reported was chosen on the centers' validation data; the test split is opened once, after that choice."
     )
 
 
@@ -115,7 +121,7 @@ def _training(knobs: Mapping[str, Any]) -> str:
     return (
         f"{knobs['num-rounds']} rounds of {knobs['local-epochs']} local epochs, batches of {knobs['batch-size']}, "
         f"{knobs['optimizer']} at {knobs['learning-rate']:g}, {knobs['norm']} norm, "
-        f"{knobs['augmentation']} augmentation"
+        f"{_NO.get(knobs['augmentation'], knobs['augmentation'])} augmentation"
     )
 
 

@@ -62,7 +62,7 @@ def read_run(path: Path, *, anew: bool = False) -> RunMaterial:
         "baselines": baselines,
         "manifest": manifest,
         "rounds": folder.rounds(),
-        "cards": {task: _card(folder, task) for task in sorted(metrics)},
+        "cards": {file.stem: _card(folder, file.stem) for file in sorted((path / "models").glob("*.safetensors"))},
         "knobs": config.deciding(),
     }
     try:

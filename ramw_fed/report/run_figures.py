@@ -10,7 +10,7 @@ from ramw_fed.report.digits import percent
 from ramw_fed.report.document import Block, Paragraph, Section, text
 from ramw_fed.report.erosion_charts import Scores, bland_altman, calibration, roc_and_pr
 from ramw_fed.report.run_facts import RunMaterial
-from ramw_fed.report.run_sections import task_splits
+from ramw_fed.report.run_sections import task_splits, trained_tasks
 from ramw_fed.report.tables import Address, parts_table
 
 
@@ -19,7 +19,7 @@ def training(run: RunMaterial) -> Section | None:
     rounds: Sequence[dict[str, Any]] = run.facts.get("rounds")
     names = sorted({center for record in rounds for center in record["centers"]})
     blocks: list[Block] = []
-    for task, _ in task_splits(run):
+    for task in trained_tasks(run):
         own = [record for record in rounds if record["task"] == task]
         if own:
             about = (

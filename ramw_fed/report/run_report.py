@@ -43,7 +43,7 @@ def run_document(run: RunMaterial, *, with_images: bool) -> Document:
     found += [figures.training(run), run_methods(run.facts, Bibliography()), model_card(run.facts)]
     found.append(tripod_section(run.sources))
     kind = "synthetic phantom cohort" if run.is_phantom else "real radiographs"
-    tasks = list_words([task for task, _ in sections.task_splits(run)])
+    tasks = list_words(sections.trained_tasks(run))
     return Document(
         kind="run",
         title="Report of a federated run",

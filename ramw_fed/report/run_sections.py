@@ -41,6 +41,11 @@ def summary(run: RunMaterial) -> Section:
     return Section(name="summary", title="Summary", blocks=blocks)
 
 
+def trained_tasks(run: RunMaterial) -> list[str]:
+    """Return the tasks that the run has weights of, segmentation first."""
+    return sorted(run.facts.get("cards"), key=lambda task: (task != "segmentation", task))
+
+
 def task_splits(run: RunMaterial) -> list[tuple[str, str]]:
     """Return what was measured: (task, split)."""
     tasks = sorted(run.facts.get("metrics"), key=lambda task: (task != "segmentation", task))
@@ -55,7 +60,7 @@ def headlines(run: RunMaterial, task: str, split: str) -> Sequence[str]:
 
 def cohort(run: RunMaterial) -> Section:
     """Count labels by center, and erosions where single joints are known."""
-    tasks = [task for task, _ in task_splits(run)]
+    tasks = trained_tasks(run)
     blocks: list[Block] = [availability_table(run.facts, task) for task in tasks]
     if run.facts.has("derived", "erosion"):
         blocks.append(_prevalences(run))

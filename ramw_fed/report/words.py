@@ -45,6 +45,10 @@ def what_was_done(facts: Facts, method: str) -> Text:
     tasks = sorted(facts.get("cards"), reverse=True)  # segmentation before erosion
     parts: list[Any] = [f"{method} trained {list_words(tasks)} over ", *count(facts, "derived", "num_centers")]
     parts.append(" centers, without pooling radiographs. ")
+    if facts.get("knobs").get("pool"):
+        parts = [
+            f"{list_words(tasks).capitalize()} learned from all centers' radiographs pooled, without a federation. "
+        ]
     for task in tasks:
         parts += [
             f"{task.capitalize()} learned from ",
@@ -53,9 +57,12 @@ def what_was_done(facts: Facts, method: str) -> Text:
             *count(facts, "derived", "totals", task, "examples"),
             f" {'joints' if task == 'erosion' else 'radiographs'}); the model of round ",
             *count(facts, "cards", task, "round"),
-            " was chosen on validation data and the test split opened once. ",
+            " was chosen on validation data. ",
         ]
-    return text(*parts)
+    opened = (
+        "The test split was opened once, after that choice." if facts.get("metrics") else "The test split is closed."
+    )
+    return text(*parts, opened)
 
 
 def estimate_sentence(facts: Facts, at: Address, metric: str) -> Text:

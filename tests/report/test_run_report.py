@@ -1,3 +1,4 @@
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -79,6 +80,29 @@ def test_radiographs_of_patients_are_neither_shown_nor_named_unless_asked_for(co
     assert "missed-cases" in shown
 
 
+def test_joint_spaces_that_were_measured_are_drawn_against_the_truth(copy: Path) -> None:
+    path = copy / "predictions" / "segmentation.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for place, row in enumerate(rows):
+        for name in row:
+            if name.startswith("joint_space_true"):
+                row[name] = "1.5"
+            elif name.startswith("joint_space_predicted"):
+                row[name] = str(1.25 + place % 2)  # differences of -0.25 and 0.75
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    text = write_run_report(copy).read_text(encoding="utf-8")
+    assert pages.faults_of(text) == []
+    section = read_page(text).sections["agreement"]
+    wanted = 0.25 if len(rows) % 2 == 0 else 0.25 - 0.5 / len(rows)
+    (bias,) = [float(value) for path, value, _ in section.numbers if path == "/derived/joint_space/bias"]
+    assert bias == pytest.approx(wanted)
+    assert '<figure id="bland-altman">' in section.words
+
+
 def test_a_model_card_with_a_gap_says_so(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
     del manifest["versions"]
@@ -93,6 +117,17 @@ def test_a_run_without_values_of_single_radiographs_has_no_curves(copy: Path) ->
     text = write_run_report(copy).read_text(encoding="utf-8")
     assert pages.faults_of(text) == []
     assert {"discrimination", "missed", "cases"} & set(read_page(text).sections) == set()
+
+
+def test_a_run_whose_test_split_stays_closed_shows_what_it_trained(copy: Path) -> None:
+    for name in ("predictions", "overlays"):
+        shutil.rmtree(copy / name)
+    (copy / "baselines.json").unlink()
+    (copy / "metrics.json").write_text("{}", encoding="utf-8")
+    text = write_run_report(copy).read_text(encoding="utf-8")
+    assert pages.faults_of(text) == []
+    assert "The test split is closed." in text
+    assert {"training", "model-card"} < set(read_page(text).sections)
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path, copy: Path) -> None:
