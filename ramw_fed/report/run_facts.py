@@ -55,8 +55,13 @@ def read_run(path: Path, *, anew: bool = False) -> RunMaterial:
     """
     folder = RunFolder.open(path)
     config, manifest, metrics = folder.config(), folder.read_json("manifest.json"), folder.read_json("metrics.json")
-    tables = {task: folder.read_predictions(task) for task in sorted(metrics) if predictions_file(path, task).exists()}
     baselines = folder.read_json("baselines.json") if (path / "baselines.json").exists() else {}
+    if not all(_has_form(one) for one in (metrics, *baselines.values())):
+        raise RunError(
+            f"metrics.json or baselines.json of {path} is not what a run writes; put it back from a copy, or "
+            "--overwrite the run"
+        )
+    tables = {task: folder.read_predictions(task) for task in sorted(metrics) if predictions_file(path, task).exists()}
     tree = {
         "metrics": metrics_anew(folder, config, metrics, tables) if anew else metrics,
         "baselines": baselines,
@@ -74,6 +79,14 @@ def read_run(path: Path, *, anew: bool = False) -> RunMaterial:
         ) from error
     pictures = read_pictures(path / "overlays")
     return RunMaterial(facts=Facts(tree), config=config, tables=tables, pictures=pictures, sources=run_sources(path))
+
+
+def _has_form(metrics: Any) -> bool:
+    """Whether it is ``{task: {split: {"pooled": .., "macro": .., "centers": ..}}}``."""
+    if not isinstance(metrics, Mapping) or not all(isinstance(one, Mapping) and one for one in metrics.values()):
+        return False
+    scopes = [scope for splits in metrics.values() for scope in splits.values()]
+    return all(isinstance(one, Mapping) and {"pooled", "macro", "centers"} <= set(one) for one in scopes)
 
 
 def predictions_file(path: Path, task: str) -> Path:

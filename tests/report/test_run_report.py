@@ -136,3 +136,7 @@ def test_a_folder_without_a_finished_run_is_refused(tmp_path: Path, copy: Path) 
     (copy / "metrics.json").unlink()
     with pytest.raises(RunError, match="did not finish"):
         write_run_report(copy)
+    for other in ('{"erosion": []}', '{"erosion": {"test": {"pooled": {}}}}'):
+        (copy / "metrics.json").write_text(other, encoding="utf-8")
+        with pytest.raises(RunError, match=r"metrics\.json or baselines\.json of .* is not what a run writes"):
+            write_run_report(copy)
