@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -36,14 +36,18 @@ from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
 from ramw_fed.run_folder import RunFolder
+from ramw_fed.studies.analysis import analyse
 from ramw_fed.studies.config import Study
 from ramw_fed.studies.cost import StudyCost
 from ramw_fed.studies.cost import plan_study as cost_of_study
 from ramw_fed.studies.planner import plan_power as power_of_study
 from ramw_fed.studies.results import Results
 from ramw_fed.studies.study import run_study
-from ramw_fed.studies.table import read_table
+from ramw_fed.studies.table import read_table, seals
 from ramw_fed.studies.work import PhantomFolder, Work, cohort_roots
+
+if TYPE_CHECKING:
+    from ramw_fed.verification import Verification
 
 
 def load_cohort(root: Path, *, split: str = "official") -> Cohort:
@@ -98,7 +102,44 @@ def run(
     manifest = folder.read_json("manifest.json")
     spent = {"peak_rss_mb": round(meter.peak_mb, 1), "cpu_seconds": round(meter.cpu_s, 1)}
     folder.write_json("manifest.json", spent | manifest)
+    watch("report", 0, 1)
+    report(out)
+    watch("report", 1, 1)
     return folder
+
+
+def report(folder: Path, *, with_images: bool = False) -> Path:
+    """Write ``report.html`` of a finished run or study into its folder, and return its path.
+
+    Args:
+        folder: Of the run or study.
+        with_images: Show and name radiographs also where they are patients'; phantoms always are.
+
+    Raises:
+        RunError: The folder holds neither, or it did not finish.
+    """
+    # matplotlib takes seconds to import
+    from ramw_fed.report.run_report import write_run_report
+    from ramw_fed.report.study_report import write_study_report
+
+    if (folder / "study.json").exists():
+        return write_study_report(folder, with_images=with_images)
+    return write_run_report(folder, with_images=with_images)
+
+
+def verify(report: Path, *, quick: bool = False) -> "Verification":
+    """Check a report against the files beside it.
+
+    Args:
+        report: ``report.html`` in the folder of its run or study.
+        quick: Only the seal and the hashes of files; nothing is recomputed.
+
+    Raises:
+        RunError: It is no report.
+    """
+    from ramw_fed.verification import RUN, study_subject, verify_report
+
+    return verify_report(report, {"run": RUN, "study": study_subject(read_table, seals, analyse)}, quick=quick)
 
 
 def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:
@@ -121,7 +162,11 @@ def study(config: Study, *, out: Path, watch: Watch = nobody) -> dict[str, Any]:
     Raises:
         RamwFedError: A knob, a file, a run or the folder does not allow it; the message says what to do.
     """
-    return run_study(config, out, _phantoms(config, watch), watch)
+    found = run_study(config, out, _phantoms(config, watch), watch)
+    watch("report", 0, 1)
+    report(out)
+    watch("report", 1, 1)
+    return found
 
 
 def plan_study(config: Study, *, out: Path, watch: Watch = nobody) -> StudyCost:
@@ -340,8 +385,10 @@ __all__: Sequence[str] = [
     "plan_power",
     "plan_study",
     "predict",
+    "report",
     "run",
     "study",
     "tables",
+    "verify",
     "write_phantom",
 ]

@@ -80,7 +80,7 @@ def run(
         finished = api.run(resolved, out=folder, resume=resume, overwrite=overwrite, watch=watch)
     _print(finished.read_json("metrics.json"), api.tables(finished), as_json)
     if not as_json:
-        left = ": metrics.json, models/, predictions/, overlays/, manifest.json"
+        left = ": metrics.json, models/, predictions/, overlays/, manifest.json, report.html"
         _out.print(Text.assemble((str(folder), "bold"), left))
 
 
@@ -116,7 +116,11 @@ def study(
         found = api.study(asked, out=folder, watch=watch)
     _print(found, study_tables(found), as_json)
     if not as_json:
-        _out.print(Text.assemble((str(folder), "bold"), ": table.csv, table.parquet, analysis.json, study.json, runs/"))
+        _out.print(
+            Text.assemble(
+                (str(folder), "bold"), ": table.csv, table.parquet, analysis.json, study.json, report.html, runs/"
+            )
+        )
 
 
 @app.command()
@@ -188,6 +192,35 @@ def compare(
     found = api.compare(first, second, tasks=task or (), metrics=metric or ())
     _note(found.remarks)
     _print(found.as_dict(), found.table(), as_json)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a finished run or study.")],
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="Also show radiographs of patients: for use where they may be seen.")
+    ] = False,
+) -> None:
+    """Write one self-contained HTML page: what was found, how, and on whom."""
+    from ramw_fed import api
+
+    _out.print(Text(str(api.report(folder, with_images=with_images)), "bold"))
+
+
+@app.command()
+def verify(
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="report.html in the folder it was made from.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Only the seal and the hashes; recompute nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Recompute every number of a report and name what was altered; exit status 1 where something was."""
+    from ramw_fed import api
+
+    found = api.verify(report, quick=quick)
+    _note(found.remarks)
+    _print(found.as_dict(), found.lines(), as_json)
+    if not found.is_intact:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -8,7 +8,7 @@ RUN/
   models/centers/<center>/<task>.safetensors   of methods that leave tensors at the centers; simulation only
   predictions/<task>.csv        simulation only
   checkpoints/
-  overlays/
+  overlays/     report.html
   tensorboard/                  curves of the rounds; not the same bytes twice: they carry the clock
 ```
 """
@@ -45,6 +45,7 @@ _OWN = {
     "baselines.json",
     "decision.json",
     "test-opened.json",
+    "report.html",
 }
 DECISION = "decision.json"
 _OWN_FOLDERS = {"models", "predictions", "checkpoints", "overlays", "tensorboard"}

@@ -9,7 +9,7 @@ from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.phantom.writer import write_phantom
 from ramw_fed.data.reading import read_cohort
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests import knees and dicom_files by name
+sys.path.insert(0, str(Path(__file__).parent))  # tests import knees, pages and dicom_files by name
 
 SMALL = PhantomConfig(patients=24, size=64, seed=7, prevalence=0.2, label_skew=0.3)
 

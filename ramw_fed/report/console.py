@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+from ramw_fed.report.digits import chance, short
+
 Scopes = Mapping[str, Any]
 """``{"pooled": .., "macro": .., "centers": ..}`` of one task and split, as in ``metrics.json``."""
 
@@ -102,13 +104,6 @@ def with_reasons(table: Table, reasons: Sequence[str]) -> Table:
     return table
 
 
-def chance(p: float | None) -> str:
-    """Return a p-value, a dash where there is none."""
-    if p is None:
-        return "-"
-    return "<.001" if p < 0.001 else short(p)
-
-
 def estimate_text(entry: Mapping[str, Any] | None, reasons: list[str]) -> str:
     """Return value and interval, a dash for what was not measured, or the number of the reason why there is none.
 
@@ -130,11 +125,6 @@ def estimate_text(entry: Mapping[str, Any] | None, reasons: list[str]) -> str:
     low, high = map(short, entry["ci"])
     between = " to " if "-" in low + high else "-"
     return f"{short(entry['value'])} ({low}{between}{high})"
-
-
-def short(value: float) -> str:
-    """Return three digits behind the point, without the zero before it."""
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
 
 
 def _patients(entry: Mapping[str, Any] | None) -> str:

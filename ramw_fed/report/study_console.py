@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
-from ramw_fed.report.console import chance, estimate_text, short, with_reasons
+from ramw_fed.report.console import estimate_text, with_reasons
+from ramw_fed.report.digits import chance, short
 
 Answers = Mapping[str, Any]
 

@@ -1,0 +1,108 @@
+"""The drawn sections of a run's report: learning and drift, discrimination, agreement."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ramw_fed.report.charts import Series, curves
+from ramw_fed.report.digits import percent
+from ramw_fed.report.document import Block, Paragraph, Section, text
+from ramw_fed.report.erosion_charts import Scores, bland_altman, calibration, roc_and_pr
+from ramw_fed.report.run_facts import RunMaterial
+from ramw_fed.report.run_sections import task_splits, trained_tasks
+from ramw_fed.report.tables import Address, parts_table
+
+
+def training(run: RunMaterial) -> Section | None:
+    """Draw learning and drift by round; None where the run has no rounds."""
+    rounds: Sequence[dict[str, Any]] = run.facts.get("rounds")
+    names = sorted({center for record in rounds for center in record["centers"]})
+    blocks: list[Block] = []
+    for task in trained_tasks(run):
+        own = [record for record in rounds if record["task"] == task]
+        if own:
+            about = (
+                "Quality is the federated validation measure, larger is better; loss is each center's training loss. "
+                "Drift: the length of a center's update, and the cosine of its angle with the mean update; 1: all "
+                "centers pull the same way."
+            )
+            named = f"{task.capitalize()}: learning and drift by round"
+            panels = learning_panels(own)
+            blocks.append(curves(f"{task}-learning", named, panels, along="round", about=about, colours=names))
+    return Section(name="training", title="Learning and drift", blocks=blocks) if blocks else None
+
+
+def learning_panels(rounds: Sequence[dict[str, Any]]) -> list[tuple[str, Series]]:
+    """Return quality over all centers, and by center loss, length and direction of the update."""
+    quality = [(record["round"], record["quality"]) for record in rounds if record.get("quality") is not None]
+    panels: list[tuple[str, Series]] = [("validation quality", {"all centers": quality} if quality else {})]
+    for key, label in (
+        ("loss", "training loss"),
+        ("update_norm", "length of update"),
+        ("cosine", "cosine to the mean"),
+    ):
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for record in rounds:
+            for center, measured in record["centers"].items():
+                if measured.get(key) is not None:
+                    lines.setdefault(center, []).append((record["round"], measured[key]))
+        panels.append((label, lines))
+    return panels
+
+
+def discrimination(run: RunMaterial) -> Section | None:
+    """Draw ROC, precision-recall and calibration; None without single joints of both classes."""
+    if not run.facts.has("derived", "erosion", "prevalence"):
+        return None
+    table = run.tables["erosion"]
+    scores: Scores = (np.asarray(table["probability"], np.float64), np.asarray(table["grade"]) > 0)
+    if not 0 < scores[1].sum() < len(scores[1]):
+        said = "The scored test joints are of one class: curves cannot be drawn."
+        return Section(name="discrimination", title="Discrimination and calibration", blocks=[Paragraph((said,))])
+    arms = {"pooled": scores}
+    for center in sorted(set(table["center"].tolist())):
+        rows = table["center"] == center
+        arms[center] = (scores[0][rows], scores[1][rows])
+    prevalence = run.facts.number("derived", "erosion", "prevalence", form=percent)
+    said_text = text("Prevalence of erosions among the scored test joints: ", prevalence, ".")
+    blocks: list[Block] = [
+        Paragraph(said_text),
+        roc_and_pr("roc-pr", arms, float(prevalence.value)),
+        calibration("calibration", scores),
+    ]
+    return Section(name="discrimination", title="Discrimination and calibration", blocks=blocks)
+
+
+def agreement(run: RunMaterial) -> Section | None:
+    """Draw joint spaces against the truth (Bland-Altman); None where they were not measured."""
+    at = ("derived", "joint_space")
+    if not run.facts.has(*at, "bias"):
+        return None
+    table = run.tables["segmentation"]
+    predicted, true = (np.asarray(table[f"joint_space_{one}"], np.float64).ravel() for one in ("predicted", "true"))
+    known = np.isfinite(predicted) & np.isfinite(true)
+    said = text(
+        "Over ",
+        run.facts.number(*at, "joints", form=str),
+        " joint spaces the bias is ",
+        run.facts.number(*at, "bias"),
+        " mm, with limits of agreement from ",
+        run.facts.number(*at, "low"),
+        " to ",
+        run.facts.number(*at, "high"),
+        " mm; ",
+        run.facts.number(*at, "unknown", form=str),
+        " could not be measured in the prediction. Spaces of one patient are not independent: the limits describe "
+        "these spaces and are no interval.",
+    )
+    means, differences = (predicted + true)[known] / 2, (predicted - true)[known]
+    drawn = bland_altman("bland-altman", means, differences, "mm")
+    blocks: list[Block] = [Paragraph(said), drawn]
+    for task, split in task_splits(run):
+        pooled: Address = ("metrics", task, split, "pooled")
+        if run.facts.has(*pooled, "by", "joint_space"):
+            caption = "Bias, limits of agreement and mean absolute error of each joint space, by patient"
+            limits = ("bias", "loa_low", "loa_high", "mae")
+            blocks.append(parts_table(run.facts, "joint-spaces", caption, pooled, "joint_space", limits))
+    return Section(name="agreement", title="Agreement of joint spaces", blocks=blocks)

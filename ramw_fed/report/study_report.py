@@ -1,0 +1,101 @@
+"""The report of a study: ``report.html`` in its folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ramw_fed.report import study_sections as sections
+from ramw_fed.report.citations import Bibliography
+from ramw_fed.report.document import Document, Items, Paragraph, Section, Table
+from ramw_fed.report.methods_text import method_words, statistics_words
+from ramw_fed.report.page import render
+from ramw_fed.report.run_report import REPORT, tools
+from ramw_fed.report.study_designs import design_sections
+from ramw_fed.report.study_facts import StudyMaterial, read_study
+from ramw_fed.report.tripod import tripod_section
+from ramw_fed.run_folder import write_atomically
+
+
+def write_study_report(folder: Path, *, with_images: bool = False) -> Path:
+    """Write a finished study's ``report.html`` and return its path.
+
+    Args:
+        folder: Of the study.
+        with_images: Show radiographs also where they are patients'.
+
+    Raises:
+        RunError: The folder holds no finished study.
+    """
+    out = folder / REPORT
+    write_atomically(out, render(study_document(read_study(folder), with_images=with_images)))
+    return out
+
+
+def study_document(study: StudyMaterial, *, with_images: bool) -> Document:
+    """Return what a study's report shows."""
+    found = [sections.summary(study), sections.cohort(study), sections.missed(study), *design_sections(study.facts)]
+    found += [sections.discrimination(study), sections.cases(study, with_images=with_images or study.is_phantom)]
+    found += [sections.training(study), sections.trainings(study), _methods(study, Bibliography()), _card(study)]
+    found.append(tripod_section(study.sources))
+    kind = "synthetic phantom cohort" if study.is_phantom else "real radiographs"
+    name = study.facts.get("study", "name")
+    return Document(
+        kind="study",
+        title=f"Report of the study {name}",
+        lead=f"{len(study.facts.keys('study', 'availability'))} centers; {kind}",
+        sections=[section for section in found if section is not None],
+        sources=dict(study.sources),
+        tools=tools(),
+        options={"images": "yes" if with_images else "no"},
+    )
+
+
+def _methods(study: StudyMaterial, marks: Bibliography) -> Section:
+    facts = study.facts.get("study")
+    methods = "; ".join(method_words(method, marks) for method in facts["methods"])
+    cohort = (
+        f"a synthetic phantom cohort laid out as RAM-W600 {marks.cite('ramw600')}"
+        if study.is_phantom
+        else "a cohort of real radiographs"
+    )
+    said = [
+        f"Data: {cohort} (sha256 {facts['cohort']['sha256'][:12]}); all radiographs of a patient lie on one side of a "
+        "split. Each test split was opened once per training, after every choice.",
+        f"Methods: {methods}. Federations ran over Flower {marks.cite('flower')}.",
+        _statistics(facts, marks),
+    ]
+    blocks: list[Any] = [Paragraph((one,)) for one in said]
+    blocks.append(Items([(work,) for work in marks.listed()], title="References"))
+    return Section(name="methods", title="Methods", blocks=blocks)
+
+
+def _statistics(facts: Mapping[str, Any], marks: Bibliography) -> str:
+    margins = ", ".join(f"{name} {value:g}" for name, value in sorted(facts["margins"].items()))
+    more = [
+        f"Contrasts were declared beforehand: means of patients by Wilcoxon's signed ranks {marks.cite('wilcoxon')} "
+        "(with rank-biserial r), ranks of joints by bootstrap over patients; p-values after Holm over all of them "
+        f"{marks.cite('holm')}.",
+        "Seeds are replicates of one arm, never more patients.",
+    ]
+    if margins:
+        more.append(f"Equivalence by two one-sided tests {marks.cite('tost')} within the margins {margins}.")
+    return statistics_words(facts["resamples"], facts["seed"], marks, more)
+
+
+def _card(study: StudyMaterial) -> Section:
+    facts = study.facts.get("study")
+    rows = [
+        ("Purpose", "Comparison of ways to train. No single model of this study is meant to be used."),
+        ("Cohort", f"{facts['kind']}, sha256 {facts['cohort']['sha256']}"),
+        ("Models", f"{len(facts['trainings'])} trainings, in runs/, each with a card in its file of weights"),
+        ("Commit", str(facts["git_commit"] or "not run from a checkout")),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))),
+        ("Privacy guarantee", "none: no differential privacy was applied to the updates"),
+    ]
+    table = Table(
+        name="card-study",
+        caption="Model card: the study as a whole",
+        header=("field", "content"),
+        rows=[[(name,), (content,)] for name, content in rows],
+    )
+    return Section(name="model-card", title="Model card", blocks=[table])

@@ -1,0 +1,103 @@
+"""Tables of estimates, cohorts and cases."""
+
+from collections.abc import Mapping, Sequence
+
+from ramw_fed.report.document import Table, Text
+from ramw_fed.report.facts import Facts, numbered
+from ramw_fed.report.measures import form, title
+
+Address = tuple[str | int, ...]
+
+
+def scopes_table(
+    facts: Facts, name: str, caption: str, at: Address, metrics: Sequence[str], *, is_folded: bool = False
+) -> Table:
+    """Lay measures side by side, a row a center, then macro and pooled.
+
+    Args:
+        facts: All numbers.
+        name: Of the table.
+        caption: Of the table.
+        at: Address of ``pooled``, ``macro`` and ``centers``.
+        metrics: Columns.
+        is_folded: Shown on demand.
+    """
+    places: list[tuple[str, Address]] = [
+        *((center, (*at, "centers", center)) for center in facts.keys(*at, "centers")),
+        *((scope, (*at, scope)) for scope in ("macro", "pooled")),
+    ]
+    reasons: list[str] = []
+    rows = [
+        [
+            (label,),
+            facts.count(*place, metrics[0]),
+            *(facts.estimate(*place, metric, reasons=reasons, form=form(metric)) for metric in metrics),
+        ]
+        for label, place in places
+    ]
+    header = ("center", "patients", *map(title, metrics))
+    return Table(name=name, caption=caption, header=header, rows=rows, notes=numbered(reasons), is_folded=is_folded)
+
+
+def arms_table(
+    facts: Facts, name: str, caption: str, arms: Mapping[str, Address], metric: str, *, deep: bool = True
+) -> Table:
+    """Lay one measure of several arms side by side, a row a center, then macro and pooled.
+
+    Args:
+        facts: All numbers.
+        name: Of the table.
+        caption: Of the table.
+        arms: Title of a column to the address of its scopes.
+        metric: What is shown.
+        deep: Whether a scope maps measures to entries, in place of being one.
+    """
+    first, entry = next(iter(arms.values())), (metric,) if deep else ()
+    centers = sorted({center for at in arms.values() for center in facts.keys(*at, "centers")})
+    places: list[Address] = [*(("centers", center) for center in centers), ("macro",), ("pooled",)]
+    reasons: list[str] = []
+    rows = [
+        [
+            (str(place[-1]),),
+            facts.count(*first, *place, *entry),
+            *(facts.estimate(*at, *place, *entry, reasons=reasons, form=form(metric)) for at in arms.values()),
+        ]
+        for place in places
+    ]
+    return Table(name=name, caption=caption, header=("center", "patients", *arms), rows=rows, notes=numbered(reasons))
+
+
+def parts_table(facts: Facts, name: str, caption: str, at: Address, kind: str, metrics: Sequence[str]) -> Table:
+    """Lay measures side by side, a row a bone (joint, overlap); folded."""
+    reasons: list[str] = []
+    rows: list[list[Text]] = [
+        [
+            (part,),
+            facts.count(*at, "by", kind, part, metrics[0]),
+            *(facts.estimate(*at, "by", kind, part, metric, reasons=reasons, form=form(metric)) for metric in metrics),
+        ]
+        for part in facts.keys(*at, "by", kind)
+    ]
+    header = (kind.replace("_", " "), "patients", *map(title, metrics))
+    return Table(name=name, caption=caption, header=header, rows=rows, notes=numbered(reasons), is_folded=True)
+
+
+def availability_table(facts: Facts, task: str) -> Table:
+    """Count what each center has for a task; a dash where it has no label of the kind and takes no part."""
+    centers = sorted(
+        {center for one in facts.keys("manifest", "centers") for center in facts.keys("manifest", "centers", one)}
+    )
+    columns = ("patients", "examples", "validation", "test")
+
+    def cells(*at: str) -> list[Text]:
+        known = facts.has(*at)
+        return [(facts.number(*at, key, form=str),) if known else ("-",) for key in columns]
+
+    rows = [[(center,), *cells("manifest", "centers", task, center)] for center in centers]
+    examples = {"segmentation": "radiographs", "erosion": "joints"}.get(task, "examples")
+    return Table(
+        name=f"availability-{task}",
+        caption=f"{task.capitalize()}: labels of each center; a dash: none, so it takes no part",
+        header=("center", "training patients", f"training {examples}", f"validation {examples}", "test radiographs"),
+        rows=[*rows, [("all",), *cells("derived", "totals", task)]],
+    )

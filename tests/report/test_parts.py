@@ -1,0 +1,121 @@
+"""Parts of reports, against other libraries and by hand."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from ramw_fed.errors import RunError
+from ramw_fed.report.charts import curves, forest
+from ramw_fed.report.citations import CITATIONS, Bibliography
+from ramw_fed.report.erosion_charts import operating_points
+from ramw_fed.report.facts import Facts, pointer
+from ramw_fed.report.overlays import read_pictures
+from ramw_fed.report.run_facts import describe_erosions, describe_joint_spaces
+from ramw_fed.report.tripod import ITEMS, tripod_section
+
+
+def test_operating_points_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.integers(0, 20, 200) / 20  # many ties
+    eroded = rng.random(200) < 0.3
+    found = operating_points((probabilities, eroded))
+    false_rate, sensitivity, _ = roc_curve(eroded, probabilities, drop_intermediate=False)
+    np.testing.assert_allclose(found["sen"], sensitivity[1:])
+    np.testing.assert_allclose(found["fpr"], false_rate[1:])
+    precision, recall, _ = precision_recall_curve(eroded, probabilities)
+    np.testing.assert_allclose(found["pre"], precision[-2::-1])
+    np.testing.assert_allclose(found["sen"], recall[-2::-1])
+
+
+def test_missed_erosions_are_counted_by_grade_and_listed_from_the_worst() -> None:
+    table = {
+        "center": np.array(["A", "A", "B", "B", "B"]),
+        "patient": np.array(["1", "1", "2", "2", "3"]),
+        "name": np.array(["a", "a", "b", "b", "c"]),
+        "joint": np.array(["x", "y", "x", "y", "x"]),
+        "probability": np.array([0.2, 0.5, 0.1, 0.7, 0.4]),
+        "grade": np.array([1.0, 1.0, 0.0, 0.0, 3.0]),
+    }
+    found = describe_erosions(table, 0.5)
+    assert {key: found[key] for key in ("joints", "eroded", "missed", "false")} == {
+        "joints": 5,
+        "eroded": 3,
+        "missed": 2,
+        "false": 1,
+    }
+    assert found["prevalence"] == 3 / 5
+    assert {grade: one["missed"] for grade, one in found["grades"].items()} == {"1": 1, "3": 1}
+    assert [(case["name"], case["grade"]) for case in found["cases"]] == [("c", 3), ("a", 1)]
+    assert found["centers"]["B"]["false"] == 1
+
+
+def test_limits_of_agreement_of_three_joint_spaces_by_hand() -> None:
+    table = {
+        "joint_space_predicted": np.array([[1.0, 2.5], [3.0, np.nan]]),
+        "joint_space_true": np.array([[1.5, 2.5], [2.0, 1.0]]),
+    }
+    found = describe_joint_spaces(table)  # differences -0.5, 0, 1: mean 1/6, SD sqrt(7/12)
+    assert (found["joints"], found["unknown"]) == (3, 1)
+    assert found["bias"] == pytest.approx(1 / 6)
+    assert found["low"] == pytest.approx(1 / 6 - 1.96 * (7 / 12) ** 0.5)
+    assert found["high"] == pytest.approx(1 / 6 + 1.96 * (7 / 12) ** 0.5)
+
+
+def test_drawings_of_one_name_are_the_same_bytes_and_of_two_names_share_no_id() -> None:
+    entries = {"A": {"value": 0.5, "ci": [0.4, 0.6], "n": 9}, "B": {"value": None, "ci": None, "n": 0, "reason": "-"}}
+    one, again, other = (forest(name, "title", [("dsc", entries)]) for name in ("a", "a", "b"))
+    assert one.svg == again.svg
+    ids = [set(re.findall(r'\bid="([^"]*)"', figure.svg)) for figure in (one, other)]
+    assert len(ids[0]) > 10
+    assert ids[0].isdisjoint(ids[1])
+    assert "not estimable" in one.svg
+
+
+def test_a_panel_that_is_not_used_is_not_drawn() -> None:
+    lines = {"A": [(1.0, 2.0), (2.0, 3.0)]}
+    three = curves("c", "t", [("p", lines), ("q", lines), ("r", lines)], along="round", about="-")
+    assert len(re.findall(r'id="c-axes_\d"', three.svg)) == 3
+
+
+def test_an_address_finds_its_number_and_what_is_not_there_is_a_dash() -> None:
+    facts = Facts({"a/b": [{"value": None, "ci": None, "n": 3, "reason": "why"}], "c": {"value": 2.0, "ci": [1, 3]}})
+    reasons: list[str] = []
+    assert facts.estimate("a/b", 0, reasons=reasons) == ("not estimable (1)",)
+    assert facts.estimate("nowhere", reasons=reasons) == ("-",)
+    assert reasons == ["why"]
+    assert [one.path for one in facts.estimate("c", reasons=reasons) if not isinstance(one, str)] == [
+        "/c/value",
+        "/c/ci/0",
+        "/c/ci/1",
+    ]
+    assert pointer(("a/b", 0, "~")) == "/a~1b/0/~0"
+
+
+def test_works_are_numbered_as_they_are_cited_and_an_unknown_one_is_refused() -> None:
+    marks = Bibliography()
+    assert marks.cite("flower") == "[1]"
+    assert marks.cite("fedprox", "flower") == "[2, 1]"
+    assert marks.listed() == [f"[1] {CITATIONS['flower']}", f"[2] {CITATIONS['fedprox']}"]
+    with pytest.raises(KeyError):
+        Bibliography().cite("nobody")
+
+
+def test_all_27_items_are_listed_and_those_without_an_artefact_stay_open() -> None:
+    assert [item.number for item in ITEMS] == list(range(1, 28))
+    nothing = tripod_section({})
+    assert all(row[3] == ("open",) for row in nothing.blocks[1].rows)  # type: ignore[union-attr]
+    some = tripod_section({"metrics.json": "0", "models/erosion.safetensors": "0"})
+    answered = [row[0][0] for row in some.blocks[1].rows if row[3] != ("open",)]  # type: ignore[union-attr]
+    assert answered == ["14", "22", "23"]
+
+
+def test_a_picture_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 4, 3), np.uint8))
+    assert read_pictures(tmp_path)["a"][:2] == b"\xff\xd8"
+    (tmp_path / "b.png").write_bytes(b"")
+    with pytest.raises(RunError, match="is no picture"):
+        read_pictures(tmp_path)

@@ -1,0 +1,129 @@
+import json
+import random
+import re
+from pathlib import Path
+
+import fake_study
+import pages
+import pytest
+
+from ramw_fed import api
+from ramw_fed.errors import RunError
+from ramw_fed.report.page import seal
+from ramw_fed.report.parsing import read_page
+from ramw_fed.report.study_report import write_study_report
+from ramw_fed.verification import Verification, study_subject, verify_report
+
+DIGITS = re.compile(r"\d")
+SUBJECTS = {"study": study_subject(fake_study.read_table, fake_study.seals, fake_study.analyse)}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with its report; whoever changes a file puts it back."""
+    folder = tmp_path_factory.mktemp("studies") / "fake"
+    fake_study.write_study(folder)
+    return api.report(folder).parent
+
+
+def verify(study: Path, *, quick: bool = False) -> Verification:
+    return verify_report(study / "report.html", SUBJECTS, quick=quick)
+
+
+def test_a_studys_page_keeps_the_rules_and_has_a_section_a_design(study: Path) -> None:
+    text = (study / "report.html").read_text(encoding="utf-8")
+    assert pages.faults_of(text) == []
+    assert set(fake_study.DESIGNS) < set(read_page(text).sections)
+
+
+def test_the_same_study_gives_the_same_bytes(study: Path, tmp_path: Path) -> None:
+    fake_study.write_study(tmp_path / "other")
+    assert write_study_report(tmp_path / "other").read_bytes() == (study / "report.html").read_bytes()
+
+
+def test_contrasts_stand_in_the_summary_with_their_reading(study: Path) -> None:
+    analysis = json.loads((study / "analysis.json").read_text(encoding="utf-8"))
+    found = analysis["designs"]["matched-arms"]["segmentation"]["dsc"]["contrasts"][0]
+    summary = read_page((study / "report.html").read_text(encoding="utf-8")).sections["summary"]
+    address = "/analysis/designs/matched-arms/segmentation/dsc/contrasts/0/value"
+    assert (address, repr(found["value"])) in [(path, value) for path, value, _ in summary.numbers]
+    assert "fedprox - fedavg: " in summary.words
+    assert found["reading"] in summary.words
+
+
+def test_fewer_than_five_seeds_are_said_to_rank_nothing(study: Path) -> None:
+    assert "Fewer than five seeds" in (study / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_study_without_a_design_or_single_joints_leaves_those_sections_out(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    fake_study.write_study(folder)
+    analysis = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
+    del analysis["designs"]["scale-up"], analysis["designs"]["matched-arms"]["erosion"]
+    (folder / "analysis.json").write_text(json.dumps(analysis), encoding="utf-8")
+    lines = (folder / "table.csv").read_text(encoding="utf-8").splitlines()
+    (folder / "table.csv").write_text("\n".join(line for line in lines if "erosion" not in line), encoding="utf-8")
+    text = write_study_report(folder).read_text(encoding="utf-8")
+    assert pages.faults_of(text) == []
+    assert not {"scale-up", "discrimination", "missed"} & set(read_page(text).sections)
+
+
+def test_a_study_that_nobody_touched_is_intact(study: Path) -> None:
+    found = verify(study)
+    assert found.alterations == ()
+    assert found.remarks == ()
+
+
+@pytest.mark.parametrize("edits", [50, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["report.html", "table.csv"])
+def test_each_edit_of_one_digit_is_found(study: Path, name: str, edits: int) -> None:
+    rng, path = random.Random(name), study / name
+    before = path.read_bytes()
+    text = before.decode()
+    places = [found.start() for found in DIGITS.finditer(text)]
+    missed = 0
+    for _ in range(edits):
+        place = rng.choice(places)
+        other = rng.choice([digit for digit in "0123456789" if digit != text[place]])
+        path.write_bytes(f"{text[:place]}{other}{text[place + 1 :]}".encode())
+        missed += verify(study, quick=True).is_intact
+    path.write_bytes(before)
+    assert missed == 0
+    assert verify(study, quick=True).is_intact
+
+
+def test_a_changed_value_of_the_table_names_its_model_and_what_follows_from_it(study: Path) -> None:
+    path = study / "table.csv"
+    before = path.read_text(encoding="utf-8")
+    row = next(line for line in before.splitlines() if ",fedavg,fedavg,1," in line and ",HU,segmentation," in line)
+    path.write_text(before.replace(row, f"{row.rpartition(',')[0]},0.5"), encoding="utf-8")
+    found = verify(study)
+    path.write_text(before, encoding="utf-8")
+    named = {one.where for one in found.alterations}
+    centers = "+".join(fake_study.CENTERS)
+    assert f"table.csv, rows of matched-arms/fedavg/fedavg/1////{centers}/HU/segmentation" in named
+    assert sum("rows of" in one for one in named) == 1
+    address = "designs/matched-arms/segmentation/dsc/arms/fedavg/centers/HU/value"
+    assert {f"analysis.json/{address}", f"/analysis/{address}"} <= named
+    assert f"analysis.json/{address.replace('HU', 'DHA')}" not in named
+
+
+def test_a_number_changed_on_a_page_that_was_sealed_anew_is_named(study: Path) -> None:
+    path = study / "report.html"
+    before = path.read_text(encoding="utf-8")
+    address = "/analysis/designs/cross-site-matrix/erosion/auroc/cells/HU/FA/value"
+    edited = re.sub(
+        rf'<data value="0[^"]*" data-path="{address}">', f'<data value="0.9" data-path="{address}">', before
+    )
+    assert edited != before
+    path.write_text(seal(edited), encoding="utf-8")
+    assert verify(study, quick=True).is_intact
+    found = verify(study)
+    path.write_text(before, encoding="utf-8")
+    assert [one.where for one in found.alterations] == [address]
+
+
+def test_a_folder_without_a_finished_study_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match="did not finish"):
+        api.report(tmp_path)
