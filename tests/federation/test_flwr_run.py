@@ -68,7 +68,7 @@ def test_a_declared_knob_that_nobody_set_is_no_knob_of_a_choice_that_is_not_made
 def test_a_declared_knob_that_would_do_nothing_is_refused_once_it_is_set() -> None:
     with pytest.raises(ConfigError, match="proximal-mu does nothing under method 'fedavg'"):
         read_declared({**declared(), "method": "fedavg", "proximal-mu": 0.3})
-    with pytest.raises(ConfigError, match=r"erosion\.positive-weight does nothing under loss 'logit-adjustment'"):
+    with pytest.raises(ConfigError, match=r"erosion\.positive-weight does nothing under loss 'cross-entropy'"):
         read_declared({**declared(), "erosion.positive-weight": 3.0})
 
 
