@@ -1,6 +1,7 @@
 """Pictures of a finished run: for each center the worst, the median and the best segmented test radiograph."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,40 @@ from ramw_fed.tasks.segmentation import segment
 
 _SIDE = 480
 
+Cases = Mapping[str, Sequence[tuple[str, str, float]]]
+"""Center to (which, name of the radiograph, mean DSC over bones)."""
+
 
 def draw_cases(folder: RunFolder, config: RunConfig, watch: Watch = nobody) -> None:
-    """Write ``overlays/<center>.png``: predicted outlines in colours, true ones in white, as acquired.
-
-    Nothing is drawn where the values of single radiographs are not known.
-    """
+    """Write ``overlays/<center>.png`` of a run; nothing where the values of single radiographs are not known."""
     table = folder.path / "predictions" / "segmentation.csv"
-    if not table.exists():
-        return
+    if table.exists():
+        draw(folder, config, pick_cases(table), folder.path / "overlays", watch=watch)
+
+
+def draw(
+    folder: RunFolder,
+    config: RunConfig,
+    cases: Cases,
+    out: Path,
+    *,
+    who: str = "",
+    watch: Watch = nobody,
+) -> None:
+    """Write ``<center>.png``: predicted outlines in colours, true ones in white, as acquired.
+
+    Args:
+        folder: Run whose model predicts.
+        config: Of that run; says where the radiographs are.
+        cases: By center, as :func:`pick_cases` gives them.
+        out: Folder of the pictures.
+        who: Name of the model, for the labels.
+        watch: Told how many centers are drawn.
+    """
     radiographs = {one.name: one for one in read_run_cohort(config).radiographs}
     weights, card = folder.load_model("segmentation")
     own = folder.load_own("segmentation")
     device = pick_device(config.device)
-    cases = pick_cases(table)
     for done, (center, chosen) in enumerate(sorted(cases.items()), start=1):
         pictures = []
         network = SEGMENTATION.restore({**weights, **own.get(center, {})}, card, device)
@@ -39,8 +60,8 @@ def draw_cases(folder: RunFolder, config: RunConfig, watch: Watch = nobody) -> N
             mirror = is_mirrored(radiographs[name], config, card.description.mirrored_sides)
             masks, _ = segment(network, image, config.segmentation, device, mirror=mirror)
             picture = draw_overlay(image, masks, truth, side=_SIDE)
-            pictures.append(label(picture, f"{center} {which}: DSC {dsc:.3f}"))
-        write_png(folder.path / "overlays" / f"{center}.png", contact_sheet(pictures, len(pictures)))
+            pictures.append(label(picture, f"{center} {which}: DSC {dsc:.3f}{who and f' ({who})'}"))
+        write_png(out / f"{center}.png", contact_sheet(pictures, len(pictures)))
         watch("overlays", done, len(cases))
 
 

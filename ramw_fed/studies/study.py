@@ -4,6 +4,7 @@
 STUDY/
   config.toml   study.json   table.csv   table.parquet   analysis.json   opened.json
   runs/<key>/                 a run folder each, without a test split
+  overlays/<center>.png       worst, median and best radiograph under the last method
   measured/<key>/<center>/    what a run's weights measured on a center's test patients
 ```
 """
@@ -24,6 +25,7 @@ from ramw_fed.progress import Watch, nobody
 from ramw_fed.run_folder import make_folder, write_atomically
 from ramw_fed.studies import table
 from ramw_fed.studies.analysis import analyse
+from ramw_fed.studies.cases import draw_study_cases
 from ramw_fed.studies.config import Study
 from ramw_fed.studies.held_out import Door
 from ramw_fed.studies.manifest import describe
@@ -65,6 +67,7 @@ def run_study(study: Study, folder: Path, phantom_folder: PhantomFolder, watch: 
             for row in table.rows_of(study.name, cell, center, read_measured(questions[training, center]))
         )
         table.write_table(folder, rows)
+        draw_study_cases(work, by_cell, questions)
         watch("analysis", 0, 1)
         manifest = describe(work, chosen, door, time.monotonic() - started)
         write_atomically(folder / "study.json", _json(manifest))

@@ -181,6 +181,22 @@ def test_a_method_that_leaves_tensors_at_its_centers_needs_a_rule_for_the_one_le
     assert set(centers["centers"]) == set(centers["inside"]) == {"HMCRD", "HU", "SCGH"}
 
 
+def test_cases_of_the_last_method_are_drawn_for_each_center_it_learned_from(phantom_root: Path, tmp_path: Path) -> None:
+    knobs = raw(phantom_root, designs=["matched-arms"], metrics=["dsc"]) | {"tasks": "segmentation"}
+    small = {
+        "image-size": 32,
+        "depth": 3,
+        "decoder-width": 8,
+        "num-rounds": 1,
+        "local-epochs": 1,
+        "learning-rate": 0.01,
+    }
+    knobs |= {"segmentation": small, "centers": ["HMCRD", "HU"]}
+    found = run_study(Study.of("small", knobs), tmp_path / "new", no_phantom)
+    assert set(found["designs"]["matched-arms"]["segmentation"]["dsc"]["arms"]) == {"local", "central", "fedavg"}
+    assert sorted(path.name for path in (tmp_path / "new" / "overlays").iterdir()) == ["HMCRD.png", "HU.png"]
+
+
 def test_a_dial_turns_phantoms_only(phantom_root: Path, tmp_path: Path) -> None:
     study = Study.of("small", raw(phantom_root, designs=["dose-response"]))
     with pytest.raises(StudyError, match="dial of the phantom"):
