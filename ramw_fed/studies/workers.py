@@ -5,11 +5,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
 import torch
+
+from ramw_fed.errors import StudyError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -22,6 +25,9 @@ def share(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> I
         work: A function of a module: it is called in another process.
         jobs: Those expected to last longest first.
         workers: Processes; with one, or one job, this process does the work itself.
+
+    Raises:
+        StudyError: A process died.
     """
     if workers == 1 or len(jobs) == 1:
         for job in jobs:
@@ -38,6 +44,11 @@ def share(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> I
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 yield pending.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise StudyError(
+            "a process of the study died, mostly for want of memory: give fewer --workers, and run it again; finished "
+            "runs are kept"
+        ) from error
     finally:
         ours.close()  # ends what is under way
         pool.shutdown(wait=True, cancel_futures=True)
