@@ -69,7 +69,7 @@ class RunFolder:
         if resume and folder.config_path.exists():
             folder._refuse_other(config)
             return folder
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and any(not is_leftover(entry) for entry in path.iterdir()):
             if not overwrite:
                 raise RunError(f"{path} is not empty; choose another --out, or --resume or --overwrite what is there")
             folder._clear()
@@ -283,6 +283,11 @@ class RunFolder:
             raise RunError(f"{self.path} holds more than a run ({', '.join(sorted(strangers)[:5])}): not overwritten")
         for entry in self.path.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what a kill leaves of one that was being written, or a lock."""
+    return path.suffix == ".part" or path.name == ".lock"
 
 
 def make_folder(path: Path) -> None:

@@ -18,7 +18,7 @@ TEST = "Wilcoxon's signed ranks, one value a patient"
 
 # Not defined where an arm missed the bone: an arm must not gain by missing the hard ones. Missing bones are 0 in the
 # others, and counted by `missing`.
-_DISTANCES = frozenset({"msd", "hd95"})
+DISTANCES = frozenset({"msd", "hd95"})
 
 
 def segmentation_differences(one: Table, other: Table, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -40,7 +40,7 @@ def _difference(one: Table, other: Table, metric: str) -> dict[str, Any]:
     count = len(one["name"])
     pair = [np.asarray(table[metric], np.float64).reshape(count, -1) for table in (one, other)]
     unpaired = 0
-    if metric in _DISTANCES:
+    if metric in DISTANCES:
         known = [~np.isnan(values) for values in pair]
         unpaired = int(np.count_nonzero(known[0] != known[1]))
         pair = [np.where(known[0] & known[1], values, np.nan) for values in pair]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from ramw_fed.report.pictures import draw, pick_cases
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.studies.matched_arms import DESIGN as MATCHED
-from ramw_fed.studies.store import Question
+from ramw_fed.studies.store import Question, measured_table
 from ramw_fed.studies.training import Cell, Training
 from ramw_fed.studies.work import Work
 
@@ -26,7 +26,7 @@ def draw_study_cases(
     order = work.order(training)
     cases: dict[str, Sequence[tuple[str, str, float]]] = {}
     for center in sorted(set(shown[0].test_centers) & set(training.centers)):
-        cases |= pick_cases(questions[training, center].out / "predictions" / "segmentation.csv")
+        cases |= pick_cases(measured_table(questions[training, center]))
     partial = work.folder / "overlays.part"
     who = f"{method}, seed {training.seed}"
     draw(RunFolder(order.folder), order.config, cases, partial, who=who, watch=work.watch)

@@ -13,6 +13,7 @@ from ramw_fed.config_sources import read_overrides, read_toml, resolve
 from ramw_fed.errors import ConfigError
 from ramw_fed.knobs import Knobs, flatten, is_idle, knob
 from ramw_fed.methods import METHODS
+from ramw_fed.metrics.segmentation_pairs import DISTANCES
 
 DESIGNS = ("matched-arms", "cross-site-matrix", "leave-one-center-out", "scale-up", "dose-response")
 DIALS = ("shift", "label-skew", "prevalence-skew", "quantity-skew")
@@ -21,6 +22,8 @@ REFERENCES = ("local", "central")
 _OF_STUDY = ("seed", "centers", "pool", "open-test", "split", "fold", "baselines", "method", "engine", "out")
 # These need no threshold; decisions depend on one that each run chooses for itself.
 EROSION_METRICS = ("auroc", "auprc", "brier", "ece")
+# Distances are of the bones that a model found: averaged by patient, an arm would gain by missing the hard ones.
+SEGMENTATION_METRICS = tuple(name for name in METRICS["segmentation"] if name not in DISTANCES)
 
 Point = tuple[tuple[str, str], ...]
 """Values of tuned knobs, by name, as text."""
@@ -59,7 +62,7 @@ class StudyConfig(Knobs):
         super().__post_init__()
         problems = [
             *_strangers("designs", self.designs, DESIGNS),
-            *_strangers("metrics", self.metrics, (*METRICS["segmentation"], *EROSION_METRICS)),
+            *_strangers("metrics", self.metrics, (*SEGMENTATION_METRICS, *EROSION_METRICS)),
             *_strangers("methods", [name for name in self.methods if ":" not in name], tuple(METHODS)),
         ]
         problems += [f"{name} is empty" for name in ("designs", "methods", "metrics") if not getattr(self, name)]

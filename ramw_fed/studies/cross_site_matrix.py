@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ramw_fed.studies.results import Entry, Model, Results
-from ramw_fed.studies.scores import less, mean_of, within_centers
+from ramw_fed.studies.scores import less, mean_of, within
 from ramw_fed.studies.training import CENTRAL, LOCAL, Cell, Ground, alone, federated, pooled
 
 DESIGN = "cross-site-matrix"
@@ -45,4 +45,4 @@ def _gap(
     known = {home: scores for home, scores in gaps.items() if not np.isnan(scores.value())}
     if not known:
         return {"value": None, "ci": None, "n": 0, "reason": "no center has a model and test patients for it"}
-    return {"centers": sorted(known), **results.entry_of_difference(within_centers(known))}
+    return {"centers": sorted(known), **results.entry_of_difference(within(known))}

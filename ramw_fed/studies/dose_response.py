@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ramw_fed.metrics.classification import CLASSIFICATION_METRICS
-from ramw_fed.studies.results import Entry, Results
-from ramw_fed.studies.scores import within_centers
+from ramw_fed.studies.results import Entry, Results, is_apart
+from ramw_fed.studies.scores import within
 from ramw_fed.studies.training import CENTRAL, LOCAL, Cell, Ground, alone, federated, pooled
 
 DESIGN = "dose-response"
@@ -32,8 +31,8 @@ def analyse(results: Results, task: str, metric: str, study: Mapping[str, Any]) 
         models = results.models(design=DESIGN, task=task, arm=arm)
         for dose in sorted({model.dose for model in models}, key=float):
             own = [model for model in models if model.dose == dose]
-            if arm == LOCAL and metric in CLASSIFICATION_METRICS:
-                scores = within_centers(results.by_center(metric, own))
+            if is_apart(arm, metric, study):
+                scores = within(results.by_center(metric, own))
             else:
                 scores = results.scores(metric, own)
             found.setdefault(arm, {})[dose] = results.entry(scores)

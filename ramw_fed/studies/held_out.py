@@ -9,7 +9,7 @@ from typing import Any
 from ramw_fed.errors import StudyError
 from ramw_fed.run_folder import write_atomically
 from ramw_fed.studies.store import Trained
-from ramw_fed.studies.training import CENTRAL, Training
+from ramw_fed.studies.training import Training
 
 _FILE = "opened.json"
 
@@ -45,7 +45,7 @@ class Door:
                 "looked at, so nothing can be chosen again in this folder; start a study in a new one"
             )
         if not before:
-            self._write({"chosen": dict(chosen), "opened": {}})
+            self._write({"chosen": dict(chosen), "opened": {}, "measured": {}})
 
     def open(self, wanted: Sequence[tuple[str, str, str]]) -> None:
         """Record that these models meet these centers' test patients, before they do.
@@ -67,6 +67,20 @@ class Door:
                 )
         self._write(record)
 
+    def seal(self, measured: Mapping[str, str]) -> None:
+        """Record what was measured, ``key/center`` to the hash of its table; once recorded it stays.
+
+        Raises:
+            StudyError: A table is another one than before.
+        """
+        record = self._read()
+        for name, digest in sorted(measured.items()):
+            if record["measured"].setdefault(name, digest) != digest:
+                raise StudyError(
+                    f"measured/{name} was changed after it was measured; remove that folder, and it is measured anew"
+                )
+        self._write(record)
+
     def opened(self) -> dict[str, str]:
         """Return ``key/center`` to the hash of the weights that were judged."""
         record = self._read()
@@ -77,7 +91,7 @@ class Door:
             return {}
         try:
             record = json.loads(self.path.read_bytes())
-            return {"chosen": dict(record["chosen"]), "opened": dict(record["opened"])}
+            return {name: dict(record[name]) for name in ("chosen", "opened", "measured")}
         except (ValueError, KeyError, TypeError) as error:
             raise StudyError(f"{self.path} cannot be read ({error}); put it back from a copy") from error
 
@@ -89,10 +103,9 @@ def refuse_touched(held_out: str, training: Training, trained: Trained) -> None:
     """Refuse a run in which the center held out took part in any way.
 
     Raises:
-        StudyError: It is named among the centers that train, or answered in a round.
+        StudyError: It is named among the centers that train, answered in a round, or was in the pool.
     """
-    enrolled = training.centers if training.arm == CENTRAL else trained.enrolled
-    if held_out in training.centers or held_out in enrolled:
+    if held_out in training.centers or held_out in trained.enrolled:
         raise StudyError(
             f"{held_out} is held out, yet {training.arm} ({training.task}, seed {training.seed}) trained on it: "
             "its test patients stay closed for this model"

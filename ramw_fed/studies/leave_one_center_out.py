@@ -13,7 +13,7 @@ import numpy as np
 from ramw_fed.metrics.ranges import range_of
 from ramw_fed.metrics.scopes import macro_entry
 from ramw_fed.studies.results import Model, Results
-from ramw_fed.studies.scores import less, within_centers
+from ramw_fed.studies.scores import less, within
 from ramw_fed.studies.training import CENTRAL, Cell, Ground, federated, pooled
 
 DESIGN = "leave-one-center-out"
@@ -53,7 +53,7 @@ def _arm(results: Results, metric: str, models: list[Model]) -> dict[str, Any]:
         "centers": centers,
         "macro": macro_entry(list(centers.values()), *range_of(metric)),
         "inside": {center: results.entry(scores) for center, scores in inside.items()},
-        "loss": results.entry_of_difference(within_centers(known)) if known else nothing,
+        "loss": results.entry_of_difference(within(known)) if known else nothing,
     }
 
 

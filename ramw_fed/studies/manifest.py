@@ -6,8 +6,10 @@ from typing import Any
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.radiograph import SPLITS
 from ramw_fed.manifest import git_commit, versions
+from ramw_fed.methods import get_method
 from ramw_fed.studies import dose_response, table
 from ramw_fed.studies.config import Study
+from ramw_fed.studies.files import file_hash
 from ramw_fed.studies.held_out import Door
 from ramw_fed.studies.store import as_dict
 from ramw_fed.studies.training import Ground, Training
@@ -40,8 +42,8 @@ def describe(work: Work, chosen: Mapping[Training, Training], door: Door, second
         "trainings": trainings,
         "table": {
             "rows": len(read["value"]),
-            "csv_sha256": table.file_hash(work.folder / "table.csv"),
-            "parquet_sha256": table.file_hash(work.folder / "table.parquet"),
+            "csv_sha256": file_hash(work.folder / "table.csv"),
+            "parquet_sha256": file_hash(work.folder / "table.parquet"),
         },
         "seals": table.seals(read),
     }
@@ -53,6 +55,7 @@ def _asked(study: Study) -> dict[str, Any]:
         "tasks": list(study.base.tasks),
         "designs": list(config.designs),
         "methods": list(config.methods),
+        "own_models": [name for name in config.methods if get_method(name).keeps_own],
         "folds": config.folds,
         "metrics": list(config.metrics),
         "contrasts": [list(pair) for pair in config.pairs()],

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from ramw_fed.comparison import better, reading
-from ramw_fed.metrics.classification import CLASSIFICATION_METRICS, NEEDS_POSITIVES
 from ramw_fed.metrics.segmentation_pairs import paired_entry
 from ramw_fed.statistics.comparison import holm
 from ramw_fed.statistics.equivalence import equivalence_of_means, equivalence_of_replicates
 from ramw_fed.statistics.fairness import CenterValue, fairness
 from ramw_fed.statistics.mixed import mixed_contrasts
-from ramw_fed.studies.results import Entry, Model, Results
-from ramw_fed.studies.scores import Scores, less, within_centers
+from ramw_fed.studies.results import Entry, Model, Results, is_apart
+from ramw_fed.studies.scores import Scores, less, within
 from ramw_fed.studies.training import CENTRAL, LOCAL, Cell, Ground, alone, federated, pooled
 
 DESIGN = "matched-arms"
@@ -44,12 +43,13 @@ def analyse(results: Results, task: str, metric: str, study: Mapping[str, Any]) 
         for arm in (LOCAL, CENTRAL, *study["methods"])
         if (found := results.models(design=DESIGN, task=task, arm=arm))
     }
-    arms = {arm: _scopes(results, metric, arm, found) for arm, found in models.items()}
+    apart = {arm for arm in models if is_apart(arm, metric, study)}
+    arms = {arm: _scopes(results, metric, found, is_apart=arm in apart) for arm, found in models.items()}
     pairs = [(first, second) for first, second in study["contrasts"] if first in models and second in models]
     margin = study["margins"].get(metric)
     return {
         "arms": arms,
-        "contrasts": [_contrast(results, metric, models, pair, margin) for pair in pairs],
+        "contrasts": [_contrast(results, metric, models, pair, bool(apart & set(pair)), margin) for pair in pairs],
         "fairness": {
             arm: _fairness(results, metric, found, models.get(LOCAL, []), margin or 0.0)
             for arm, found in models.items()
@@ -69,9 +69,9 @@ def adjust(tasks: Mapping[str, Mapping[str, Any]]) -> None:
             entry |= {"p_holm": p, "reading": f"{names[said[0]]}{said[1:]}" if said[1:2] == " " else said}
 
 
-def _scopes(results: Results, metric: str, arm: str, models: Sequence[Model]) -> dict[str, Any]:
+def _scopes(results: Results, metric: str, models: Sequence[Model], *, is_apart: bool) -> dict[str, Any]:
     scopes = results.scopes(metric, models)
-    if arm == LOCAL and metric in NEEDS_POSITIVES:
+    if is_apart:
         reason = "each center has a model of its own, whose scores do not rank with the others'"
         scopes |= {"pooled": {"value": None, "ci": None, "n": scopes["pooled"]["n"], "reason": reason}}
         scopes |= {"seeds": {}, "seed_sd": None}
@@ -83,20 +83,21 @@ def _contrast(
     metric: str,
     models: Mapping[str, Sequence[Model]],
     pair: tuple[str, str],
+    is_by_center: bool,
     margin: float | None,
 ) -> dict[str, Any]:
     """Compare two arms over the centers that both were tested at."""
     first, second = (models[arm] for arm in pair)
     shared = {model.test_center for model in first} & {model.test_center for model in second}
     own = [[model for model in arm if model.test_center in shared] for arm in (first, second)]
-    return {"arms": list(pair), "centers": sorted(shared), **_difference(results, metric, own, LOCAL in pair, margin)}
+    return {"arms": list(pair), "centers": sorted(shared), **_difference(results, metric, own, is_by_center, margin)}
 
 
 def _difference(
     results: Results, metric: str, arms: Sequence[Sequence[Model]], is_by_center: bool, margin: float | None
 ) -> Entry:
-    if metric in CLASSIFICATION_METRICS and is_by_center:
-        one, other = (within_centers(results.by_center(metric, models)) for models in arms)
+    if is_by_center:
+        one, other = (within(results.by_center(metric, models)) for models in arms)
         scope = "within centers"
     else:
         one, other = (results.scores(metric, models) for models in arms)

@@ -1,17 +1,19 @@
 """What a study of these patients can find at all: asked before it is made, or of a pilot."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ramw_fed.comparison import METRICS
-from ramw_fed.data.cohort import Cohort
+from ramw_fed.data.radiograph import Radiograph
 from ramw_fed.metrics.classification import CLASSIFICATION_METRICS
 from ramw_fed.statistics.power import Power, Ranking, StudySize, auroc_power, paired_power, pilot_deviation
 from ramw_fed.studies.matched_arms import DESIGN
 from ramw_fed.studies.results import Results
 from ramw_fed.studies.scores import less
+from ramw_fed.studies.training import Ground
 from ramw_fed.studies.work import Work
 from ramw_fed.tasks import get_task
 
@@ -28,7 +30,7 @@ def plan_power(work: Work, pilot: Results | None) -> list[dict[str, Any]]:
     """
     study = work.study.config
     pairs = study.pairs()
-    tested = {task: _test_cohort(work, task) for task in work.study.base.tasks}
+    tested = {task: _tested(work, task) for task in work.study.base.tasks}
     wanted = [(task, metric) for task in tested for metric in study.metrics if metric in METRICS[task]]
     family = max(len(wanted) * len(pairs), 1)
     rows = []
@@ -43,13 +45,13 @@ def plan_power(work: Work, pilot: Results | None) -> list[dict[str, Any]]:
 
 
 def _one(
-    work: Work, pilot: Results | None, size: StudySize, cohort: Cohort, asked: tuple[str, str, str, str]
+    work: Work, pilot: Results | None, size: StudySize, tested: Sequence[Radiograph], asked: tuple[str, str, str, str]
 ) -> tuple[Power, str]:
     task, metric, first, second = asked
     config = work.study.config
     if metric == "auroc":
-        joints = [grade for one in cohort.radiographs for grade in one.scores.values()]
-        patients = {(one.center, one.patient) for one in cohort.radiographs}
+        joints = [grade for one in tested for grade in one.scores.values()]
+        patients = {(one.center, one.patient) for one in tested}
         share = sum(grade > 0 for grade in joints) / max(len(joints), 1)
         ranking = Ranking(
             auroc=config.expected_auroc,
@@ -73,14 +75,12 @@ def _pilot_differences(pilot: Results, task: str, metric: str, first: str, secon
     return np.zeros(0) if values is None else values[~np.isnan(values)]
 
 
-def _test_cohort(work: Work, task: str) -> Cohort:
-    return get_task(task).of(work.cohort(), "test")
+def _tested(work: Work, task: str) -> list[Radiograph]:
+    """Return the test radiographs of all folds: over them each patient is tested once."""
+    folds, dose = Ground(study=work.study, sites={}).folds, min(work.roots)
+    return [one for fold in folds for one in get_task(task).of(work.cohort(fold, dose), "test").radiographs]
 
 
-def _size(cohort: Cohort, contrasts: int) -> StudySize:
-    counts: Mapping[str, int] = {
-        center: len({one.patient for one in cohort.at(center).radiographs}) for center in cohort.centers
-    }
-    return StudySize(
-        patients_per_center=sum(counts.values()) / max(len(counts), 1), centers=len(counts), contrasts=contrasts
-    )
+def _size(radiographs: Sequence[Radiograph], contrasts: int) -> StudySize:
+    counts = Counter(center for center, _ in {(one.center, one.patient) for one in radiographs})
+    return StudySize(patients_per_center=counts.total() / max(len(counts), 1), centers=len(counts), contrasts=contrasts)

@@ -1,6 +1,6 @@
 """A study's table by model, and what arms of it reach, with intervals."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,13 @@ from ramw_fed.metrics.erosion_pairs import BOOTSTRAP
 from ramw_fed.metrics.ranges import bounded, range_of
 from ramw_fed.metrics.scopes import macro_entry
 from ramw_fed.statistics.intervals import Replicates, bootstrap, bootstrap_intervals
-from ramw_fed.studies.scores import Scores, empty, less, of_joints, of_patients, within_centers
+from ramw_fed.studies.scores import Scores, empty, less, of_joints, of_patients, within
 from ramw_fed.studies.table import MODEL, Columns
+from ramw_fed.studies.training import LOCAL
 
 Entry = dict[str, Any]
+RANKING = ("auroc", "auprc")
+"""Measures that compare scores with each other: those of two models do not rank together."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -32,6 +35,17 @@ class Model:
     train_centers: str
     test_center: str
     task: str
+
+
+def is_apart(arm: str, metric: str, study: Mapping[str, Any]) -> bool:
+    """Whether an arm's centers have models of their own, so that this measure cannot be pooled over centers.
+
+    Args:
+        arm: Its name.
+        metric: The measure.
+        study: ``study.json``; ``own_models`` names the methods that leave tensors at the centers.
+    """
+    return metric in RANKING and (arm == LOCAL or arm in study["own_models"])
 
 
 class Results:
@@ -62,6 +76,10 @@ class Results:
         Raises:
             StudyError: The replicates do not cover the same patients.
         """
+        models = list(models)
+        folds = sorted({model.fold for model in models})
+        if metric in RANKING and len(folds) > 1:  # each fold has a model of its own
+            return within({fold: self.scores(metric, [m for m in models if m.fold == fold]) for fold in folds})
         replicates: dict[tuple[int, str], list[Model]] = {}
         for model in models:
             replicates.setdefault((model.seed, model.label), []).append(model)
@@ -122,10 +140,10 @@ class Results:
         by_center = {center: self.entry(self.at(metric, models, center)) for center in centers}
         seeds = {seed: self.scores(metric, [m for m in models if m.seed == seed]).value() for seed in _seeds(models)}
         known = [value for value in seeds.values() if not np.isnan(value)]
-        within = within_centers(self.by_center(metric, models)) if models else empty(metric)
+        own = within(self.by_center(metric, models)) if models else empty(metric)
         return {
             "pooled": self.entry(self.scores(metric, models)),
-            "within": self.entry(within),
+            "within": self.entry(own),
             "macro": macro_entry(list(by_center.values()), *range_of(metric)) if by_center else {},
             "centers": by_center,
             "seeds": {str(seed): None if np.isnan(value) else value for seed, value in seeds.items()},

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ramw_fed.seeding import derive_seed
-from ramw_fed.studies.results import Entry, Model, Results
+from ramw_fed.studies.results import Entry, Model, Results, is_apart
+from ramw_fed.studies.scores import within
 from ramw_fed.studies.training import Cell, Ground, federated
 
 DESIGN = "scale-up"
@@ -47,6 +48,10 @@ def analyse(results: Results, task: str, metric: str, study: Mapping[str, Any]) 
             by_count.setdefault(model.label.partition(":")[0], []).append(model)
         for count, models in sorted(by_count.items(), key=lambda item: int(item[0])):
             orders = len({model.label for model in models})
-            entry = results.entry(results.scores(metric, models))
+            if is_apart(method, metric, study):
+                scores = within(results.by_center(metric, models))
+            else:
+                scores = results.scores(metric, models)
+            entry = results.entry(scores)
             found.setdefault(method, {})[count] = {**entry, "orders": orders}
     return found

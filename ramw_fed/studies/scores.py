@@ -96,12 +96,12 @@ def mean_of(parts: Sequence[Scores]) -> Scores:
     )
 
 
-def within_centers(parts: Mapping[str, Scores]) -> Scores:
-    """Return the mean over centers of their own measures, weighted by ``mass``: of AUROC, that of pairs of one center.
+def within(parts: Mapping[str, Scores]) -> Scores:
+    """Return the mean over parts of their own measures, weighted by ``mass``: of AUROC, that of pairs of one part.
 
-    It is the fair one where centers have models of their own, whose scores do not rank together. Where the measure is
-    a mean over patients or joints it equals the pooled one. Who has no value is left out. Of AUROC it is the sum of the
-    centers' Mann-Whitney statistics over the sum of their pairs.
+    It is the fair one where parts (centers, folds) have models of their own, whose scores do not rank together. Where
+    the measure is a mean over patients or joints it equals the pooled one. Who has no value is left out. Of AUROC it is
+    the sum of the parts' Mann-Whitney statistics over the sum of their pairs.
     """
     known = {center: scores for center, scores in sorted(parts.items()) if not np.isnan(scores.value())}
     if not known:

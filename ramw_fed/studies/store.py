@@ -1,8 +1,9 @@
 """Finished runs by the hash of what decides them: trained once, found again, measured center by center."""
 
+import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ramw_fed.federation.inline import run_inline
 from ramw_fed.federation.recorder import FolderRecorder
 from ramw_fed.methods import get_method
 from ramw_fed.run_folder import RunFolder
+from ramw_fed.studies.files import file_hash
 from ramw_fed.studies.training import Training
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.task import Table
@@ -44,7 +46,7 @@ class Trained:
         best_round: The one that its validation patients chose; the last where nothing could be validated.
         quality: What they said of it; None where there are none.
         steps: Steps of the optimizer, over all its centers.
-        enrolled: Centers that trained or validated.
+        enrolled: Centers that trained or validated; of a pooled run those whose radiographs it was given.
     """
 
     rounds: int
@@ -83,14 +85,15 @@ def summarize(folder: RunFolder, training: Training) -> Trained:
         raise StudyError(
             f"{folder.path} has no round of {training.task} in rounds.jsonl; remove the folder to train anew"
         )
-    best = int(rounds[-1]["best_round"])
+    best, config = int(rounds[-1]["best_round"]), folder.config()
+    answered = {center for record in rounds for center in record["centers"]}
     chosen = next((record for record in rounds if record["round"] == best), rounds[-1])
     return Trained(
         rounds=len(rounds),
         best_round=best,
         quality=chosen["quality"],
         steps=sum(center["steps"] for record in rounds for center in record["centers"].values()),
-        enrolled=tuple(sorted({center for record in rounds for center in record["centers"]})),
+        enrolled=tuple(sorted(config.centers if config.pool else answered)),
     )
 
 
@@ -111,9 +114,11 @@ class Question:
 
 def measure(question: Question) -> None:
     """Measure, and leave ``<out>/predictions/<task>.csv``; what is there already stays."""
-    training, config = question.order.training, question.order.config
+    training = question.order.training
     if question.out.exists():
         return
+    # thresholds and calibration as the run chose them, of the cohort where it lies today
+    config = replace(RunFolder(question.order.folder).decided_config(), cohort=question.order.config.cohort)
     task = get_task(training.task)
     cohort = read_cohort(
         Path(config.cohort),
@@ -129,6 +134,20 @@ def measure(question: Question) -> None:
     partial.mkdir(parents=True, exist_ok=True)
     RunFolder(partial).write_predictions(training.task, table)
     partial.rename(question.out)  # whole or absent
+
+
+def weights_hash(order: Order) -> str:
+    """Return a hash (hex) of all that a finished run predicts with, its centers' own tensors too."""
+    models = order.folder / "models"
+    files = sorted(
+        {*models.glob(f"{order.training.task}.safetensors"), *models.glob(f"centers/*/{order.training.task}*")}
+    )
+    return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()
+
+
+def measured_table(question: Question) -> Path:
+    """Return the file that :func:`measure` leaves."""
+    return question.out / "predictions" / f"{question.order.training.task}.csv"
 
 
 def read_measured(question: Question) -> Table:

@@ -22,7 +22,7 @@ import tomli_w
 from ramw_fed.config_sources import read_toml
 from ramw_fed.errors import StudyError
 from ramw_fed.progress import Watch, nobody
-from ramw_fed.run_folder import make_folder, write_atomically
+from ramw_fed.run_folder import is_leftover, make_folder, write_atomically
 from ramw_fed.studies import table
 from ramw_fed.studies.analysis import analyse
 from ramw_fed.studies.cases import draw_study_cases
@@ -85,7 +85,7 @@ def claimed(study: Study, folder: Path) -> Iterator[None]:
         StudyError: It holds something else, another study, or one that is under way.
     """
     path = folder / "config.toml"
-    if folder.is_dir() and any(folder.iterdir()) and not path.exists():
+    if folder.is_dir() and not path.exists() and any(not is_leftover(entry) for entry in folder.iterdir()):
         raise StudyError(f"{folder} holds something else than a study; choose another --out")
     make_folder(folder)
     with (folder / ".lock").open("w") as lock:

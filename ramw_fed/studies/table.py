@@ -128,11 +128,6 @@ def seals(table: Columns) -> dict[str, str]:
     return {model: hasher.hexdigest() for model, hasher in sorted(by_model.items())}
 
 
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _arrow(rows: list[Row]) -> pa.Table:
     columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(COLUMNS, ())
     arrays = {

@@ -4,15 +4,24 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from ramw_fed.config import TASK_CONFIGS, RunConfig
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.manifest import VERSION
+from ramw_fed.learning.training import pick_device
+from ramw_fed.manifest import versions
 from ramw_fed.studies.config import Point, Study
+from ramw_fed.studies.files import file_hash
 from ramw_fed.tasks import get_task
 
 LOCAL, CENTRAL = "local", "central"
+
+# Folders of the package whose code decides a run's weights or what it predicts.
+_TRAINING = ("data", "federation", "learning", "methods", "tasks")
 
 # A mean over one patient is that patient's: such a center takes no part in a federation, nor in a study.
 _FEWEST_PATIENTS = 2
@@ -66,7 +75,11 @@ class Training:
         """Return the name under which a finished run is found again: all that decides its numbers."""
         idle = {"phantom", *TASK_CONFIGS} - {self.task}
         knobs = {name: value for name, value in self.config(study).deciding().items() if name not in idle}
-        deciding = {"knobs": knobs, "cohort": cohort_sha256, "version": VERSION}
+        deciding = {
+            "knobs": knobs,
+            "cohort": cohort_sha256,
+            "made_with": made_with(study.base.device, self.method, study.base.start_from),
+        }
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -139,6 +152,25 @@ class Ground:
                 for seed in self.seeds:
                     blank = Training(arm="", task=task, seed=seed, fold=fold, dose=dose, centers=())
                     yield blank, self.sites[fold, dose]
+
+
+@cache
+def made_with(device: str, method: str, start_from: str) -> dict[str, Any]:
+    """Return what decides a run's numbers beside its knobs: device, versions, the code that trains, files of the user.
+
+    Args:
+        device: As the knob says.
+        method: Of the package, or ``package.file:NAME`` of a user's own.
+        start_from: Weights to start from, or empty.
+    """
+    root, own = Path(str(resources.files("ramw_fed"))), find_spec(method.partition(":")[0]) if ":" in method else None
+    files = [root / name for name in ("config.py", "center.py", "seeding.py", "starting_weights.py")]
+    files += sorted(file for name in _TRAINING for file in (root / name).glob("**/*.py"))
+    files += [Path(own.origin)] if own and own.origin else []
+    start = Path(start_from)
+    files += ([start] if start.is_file() else sorted(start.glob("models/*.safetensors"))) if start_from else []
+    hashes = [file_hash(file) for file in files]
+    return {"device": pick_device(device).type, "versions": versions(), "files": hashes}
 
 
 def alone(blank: Training, sites: Sites) -> list[Training]:

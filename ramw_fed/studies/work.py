@@ -12,10 +12,11 @@ from ramw_fed.errors import StudyError
 from ramw_fed.methods import get_method
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.starting_weights import given_weights
-from ramw_fed.studies import cross_site_matrix, dose_response, leave_one_center_out, matched_arms, scale_up, table
+from ramw_fed.studies import cross_site_matrix, dose_response, leave_one_center_out, matched_arms, scale_up
 from ramw_fed.studies.config import Study
+from ramw_fed.studies.files import file_hash
 from ramw_fed.studies.held_out import Door, refuse_touched
-from ramw_fed.studies.store import Order, Question, Trained, measure, train
+from ramw_fed.studies.store import Order, Question, Trained, measure, measured_table, train, weights_hash
 from ramw_fed.studies.training import Cell, Ground, Sites, Training
 from ramw_fed.studies.workers import share
 from ramw_fed.tasks import get_task
@@ -168,13 +169,13 @@ class Work:
                     order = self.order(chosen)
                     out = self.folder / "measured" / order.folder.name / center
                     questions[chosen, center] = Question(order=order, center=center, out=out)
-                    weights = table.file_hash(order.folder / "models" / f"{chosen.task}.safetensors")
-                    wanted.append((order.folder.name, center, weights))
+                    wanted.append((order.folder.name, center, weights_hash(order)))
         door.open(wanted)
         jobs = list({question.out: question for question in questions.values()}.values())
         self.watch("test splits", 0, len(jobs))
         for done, _ in enumerate(share(measure, jobs, self.study.base.workers), start=1):
             self.watch("test splits", done, len(jobs))
+        door.seal({f"{one.out.parent.name}/{one.center}": file_hash(measured_table(one)) for one in jobs})
         return questions
 
     def trained(self, training: Training) -> Trained:

@@ -12,6 +12,7 @@ STUDY: dict[str, Any] = {
     "tasks": ["segmentation", "erosion"],
     "designs": ["matched-arms"],
     "methods": ["fedprox"],
+    "own_models": [],
     "metrics": ["dsc", "auroc"],
     "contrasts": [["fedprox", "local"], ["fedprox", "central"]],
     "margins": {"dsc": 0.05},
@@ -86,6 +87,8 @@ def test_scores_of_centers_alone_are_not_pooled() -> None:
     assert found["arms"]["fedprox"]["pooled"]["value"] == 1
     assert found["contrasts"][0]["scope"] == "within centers"
     assert found["contrasts"][0]["value"] == 0
+    apart = design(rows, task="erosion", own_models=["fedprox"])
+    assert apart["arms"]["fedprox"]["pooled"]["value"] is None
 
 
 def test_the_gap_of_the_matrix_is_home_less_strangers() -> None:

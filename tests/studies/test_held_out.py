@@ -38,6 +38,15 @@ def test_a_center_judges_one_set_of_weights_of_a_run(tmp_path: Path) -> None:
     assert door.opened() == {"run/HU": "weights", "run/FA": "weights"}
 
 
+def test_what_was_measured_once_stays(tmp_path: Path) -> None:
+    door = Door(tmp_path)
+    door.freeze({"run": 3})
+    door.seal({"run/HU": "table"})
+    door.seal({"run/HU": "table", "run/FA": "table"})
+    with pytest.raises(StudyError, match="measured/run/HU was changed"):
+        door.seal({"run/HU": "other"})
+
+
 def test_a_record_that_was_cut_short_is_no_record(tmp_path: Path) -> None:
     Door(tmp_path).freeze({"run": 3})
     path = tmp_path / "opened.json"
@@ -57,6 +66,6 @@ def test_a_model_that_saw_the_center_held_out_never_meets_its_test_patients() ->
     with pytest.raises(StudyError, match="B is held out"):
         refuse_touched("B", away, trained("A"))
     pool = Training(arm="central", task="segmentation", seed=0, centers=("A", "B"))
-    refuse_touched("C", pool, trained("pooled"))
-    with pytest.raises(StudyError, match="A is held out"):
-        refuse_touched("A", pool, trained("pooled"))
+    refuse_touched("C", pool, trained("A", "B"))
+    with pytest.raises(StudyError, match="C is held out"):
+        refuse_touched("C", pool, trained("A", "B", "C"))

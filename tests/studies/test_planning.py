@@ -93,3 +93,8 @@ def test_the_family_of_contrasts_raises_what_can_be_found(root: Path, tmp_path: 
     assert len(two) == 4
     assert {row["contrasts"] for row in two} == {4}
     assert two[0]["smallest"] > one[0]["smallest"]
+
+
+def test_over_folds_every_patient_is_tested_and_counts_once(root: Path, tmp_path: Path) -> None:
+    (row,) = plan_power(work(root, tmp_path, contrasts=["fedavg - central"], metrics=["dsc"], folds=3), None)
+    assert row["patients"] == len({(one.center, one.patient) for one in read_cohort(root).radiographs if one.masks})

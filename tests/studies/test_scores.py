@@ -7,7 +7,7 @@ from study_rows import dsc, joint, table
 from ramw_fed.errors import StudyError
 from ramw_fed.statistics.intervals import patient_weights
 from ramw_fed.studies.results import Results
-from ramw_fed.studies.scores import Scores, less, mean_of, within_centers
+from ramw_fed.studies.scores import Scores, less, mean_of, within
 
 PATIENTS = [f"{number:02d}" for number in range(12)]
 VALUES = dict(zip(PATIENTS, [0.5, 0.6, 0.7, 0.8, 0.9, 0.4, 0.55, 0.65, 0.75, 0.85, 0.95, 0.45], strict=True))
@@ -110,7 +110,7 @@ def test_within_centers_a_mean_over_patients_is_the_pooled_one() -> None:
     found = results(rows)
     centers = found.by_center("dsc", found.models(arm="local"))
     pooled = found.scores("dsc", found.models(arm="local")).value()
-    assert within_centers(centers).value() == pytest.approx(pooled)
+    assert within(centers).value() == pytest.approx(pooled)
     assert pooled == pytest.approx((12 * 0.2 + 2 * 0.8) / 14)
 
 
@@ -124,11 +124,11 @@ def test_within_centers_only_joints_of_one_center_are_ranked() -> None:
         for row in joint("local", center, str(number), chance, grade)
     ]
     found = results(rows)
-    within = within_centers(found.by_center("auroc", found.models(arm="local")))
-    assert within.value() == pytest.approx(2 / 3)
+    own = within(found.by_center("auroc", found.models(arm="local")))
+    assert own.value() == pytest.approx(2 / 3)
     assert found.scores("auroc", found.models(arm="local")).value() == pytest.approx(6 / 9)
-    assert found.entry(within)["ci"] is None
-    assert within.reason == "3 patients have an eroded joint; 5 are needed for an interval"
+    assert found.entry(own)["ci"] is None
+    assert own.reason == "3 patients have an eroded joint; 5 are needed for an interval"
 
 
 def test_means_and_differences_of_measures_are_those_of_their_values() -> None:
@@ -136,3 +136,17 @@ def test_means_and_differences_of_measures_are_those_of_their_values() -> None:
     found = results(rows)
     one, two, three = (scored(found, arm) for arm in "xyz")
     assert less(three, mean_of([one, two])).value() == pytest.approx(0.5)
+
+
+def test_folds_have_models_of_their_own_and_do_not_rank_together() -> None:
+    # Each fold ranks its own perfectly, on a scale of its own.
+    rows = [
+        row
+        for fold in range(5)
+        for number in range(4)
+        for row in joint("central", "A", f"{fold}{number}", fold / 10 + number / 100, number // 2, fold=f"{fold + 1}/5")
+    ]
+    found = results(rows)
+    entry = found.entry(scored(found, "central", "auroc"))
+    assert entry["value"] == 1
+    assert entry["n"] == 20

@@ -16,17 +16,20 @@ import numpy as np
 import pytest
 import tomli_w
 
+from ramw_fed.center import Center
 from ramw_fed.config import PhantomConfig
 from ramw_fed.data.phantom.writer import write_phantom
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, StudyError
+from ramw_fed.methods import get_method
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.studies.analysis import analyse
 from ramw_fed.studies.config import Study
 from ramw_fed.studies.store import summarize
-from ramw_fed.studies.study import run_study
+from ramw_fed.studies.study import claimed, run_study
 from ramw_fed.studies.table import read_table
-from ramw_fed.studies.training import Training
+from ramw_fed.studies.training import Training, made_with
+from ramw_fed.tasks import get_task
 
 CENTERS = ("HMCRD", "HU", "SCGH")
 FILES = ("table.csv", "table.parquet", "analysis.json", "opened.json")
@@ -133,6 +136,76 @@ def test_other_weights_than_those_that_were_judged_are_refused(
     shutil.copy(one, other)
     with pytest.raises(StudyError, match="judged other weights"):
         run_study(Study.of("small", raw(phantom_root)), folder, no_phantom)
+
+
+def test_a_table_of_measurements_that_was_edited_is_refused(finished: Path, phantom_root: Path, tmp_path: Path) -> None:
+    folder = copied(finished, tmp_path)
+    edited = sorted(folder.glob("measured/*/*/predictions/erosion.csv"))[0]
+    edited.write_text(edited.read_text().replace("0.", "0.9", 1))
+    with pytest.raises(StudyError, match="was changed after it was measured"):
+        run_study(Study.of("small", raw(phantom_root)), folder, no_phantom)
+
+
+def test_a_pooled_run_that_was_given_the_center_held_out_is_seen_in_its_own_files(
+    finished: Path, phantom_root: Path, tmp_path: Path
+) -> None:
+    folder = copied(finished, tmp_path)
+    for run in map(RunFolder, sorted(folder.glob("runs/*"))):
+        if run.config().pool and len(run.config().centers) == 2:
+            text = run.config_path.read_text()
+            run.config_path.write_text(text.replace(",".join(run.config().centers), ",".join(CENTERS)))
+    with pytest.raises(StudyError, match="is held out, yet central"):
+        run_study(Study.of("small", raw(phantom_root)), folder, no_phantom)
+
+
+@pytest.mark.parametrize("left", [[".lock"], [".lock", "config.toml.part"]])
+def test_what_a_kill_left_before_the_first_file_is_no_strangers(
+    left: list[str], finished: Path, phantom_root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    for name in left:
+        (folder / name).write_text("")
+    run = folder.parent / "run"
+    run.mkdir()
+    (run / "config.toml.part").write_text("")
+    config = RunFolder(next(iter(sorted(finished.glob("runs/*"))))).config()
+    assert RunFolder.create(run, config, resume=True).config_path.exists()
+    with claimed(Study.of("small", raw(phantom_root)), folder):
+        assert (folder / "config.toml").exists()
+
+
+def test_calibrated_probabilities_are_measured_as_the_run_chose_them(phantom_root: Path, tmp_path: Path) -> None:
+    knobs = raw(phantom_root, designs=["matched-arms"], metrics=["brier"])
+    knobs["erosion"] = {**knobs["erosion"], "calibration": "platt"}
+    run_study(Study.of("small", knobs), tmp_path / "new", no_phantom)
+    folder = next(
+        run for run in map(RunFolder, (tmp_path / "new" / "runs").iterdir()) if len(run.config().centers) == 3
+    )
+    decided = folder.decided_config()
+    assert (decided.erosion.temperature, decided.erosion.shift) != (1.0, 0.0)
+    center = Center("HU", read_cohort(phantom_root), decided, get_method("fedavg"))
+    wanted = center.measure(get_task("erosion"), folder.load_model("erosion")[0], "test")
+    (measured,) = (tmp_path / "new" / "measured" / folder.path.name).glob("HU")
+    assert RunFolder(measured).read_predictions("erosion")["probability"] == pytest.approx(wanted["probability"])
+
+
+def test_runs_of_other_versions_or_code_are_not_found_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    study = Study.of("a", {"tasks": "erosion"})
+    one = Training(arm="fedavg", task="erosion", seed=0, centers=CENTERS)
+    made_with.cache_clear()
+    before = one.key(study, "cohort")
+    made_with.cache_clear()
+    monkeypatch.setattr("ramw_fed.studies.training.versions", lambda: {"torch": "0"})
+    assert one.key(study, "cohort") != before
+    weights = tmp_path / "start.safetensors"
+    weights.write_bytes(b"one")
+    given = Study.of("a", {"tasks": "erosion", "start-from": str(weights)})
+    before = one.key(given, "cohort")
+    weights.write_bytes(b"two")
+    made_with.cache_clear()
+    assert one.key(given, "cohort") != before
+    made_with.cache_clear()
 
 
 def test_a_folder_of_something_else_of_another_study_or_in_use_is_refused(

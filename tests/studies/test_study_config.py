@@ -24,6 +24,7 @@ def study(**knobs: Any) -> Study:
         ({"methods": ["fedsgd"]}, "methods has 'fedsgd'"),
         ({"metrics": ["dice"]}, "metrics has 'dice'"),
         ({"metrics": ["sen"]}, "metrics has 'sen'"),
+        ({"metrics": ["hd95"]}, "metrics has 'hd95'"),
         ({"folds": 2}, "folds is 2"),
         ({"seeds": 0}, "at least 1"),
         ({"contrasts": ["fedprox - fedbn"]}, "two different of"),
