@@ -23,7 +23,7 @@ from ramw_fed.data.parting import part_by_center
 from ramw_fed.data.phantom.writer import write_phantom as _write_phantom
 from ramw_fed.data.radiograph import SPLITS, Split
 from ramw_fed.data.reading import read_cohort, read_run_cohort
-from ramw_fed.errors import ConfigError, RunError
+from ramw_fed.errors import ConfigError, RunError, StudyError
 from ramw_fed.evaluation import Evaluation, evaluate_run, evaluate_submission, refuse_taken
 from ramw_fed.federation.opening import simulated_centers
 from ramw_fed.federation.recorder import FolderRecorder
@@ -35,7 +35,7 @@ from ramw_fed.preflight import refuse_what_cannot_start
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
-from ramw_fed.run_folder import RunFolder
+from ramw_fed.run_folder import RunFolder, is_study
 from ramw_fed.studies.analysis import analyse
 from ramw_fed.studies.config import Study
 from ramw_fed.studies.cost import StudyCost
@@ -122,7 +122,9 @@ def report(folder: Path, *, with_images: bool = False) -> Path:
     from ramw_fed.report.run_report import write_run_report
     from ramw_fed.report.study_report import write_study_report
 
-    if (folder / "study.json").exists():
+    if is_study(folder) and not (folder / "study.json").exists():
+        raise StudyError(f"the study in {folder} has not finished; `ramw-fed study` with its file goes on with it")
+    if is_study(folder):
         return write_study_report(folder, with_images=with_images)
     return write_run_report(folder, with_images=with_images)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ramw_fed.config import RunConfig
 from ramw_fed.errors import PredictionError
-from ramw_fed.run_folder import RunFolder
+from ramw_fed.run_folder import RunFolder, is_study
 from ramw_fed.tasks.task import Table
 
 _SHOWN = 5
@@ -41,6 +41,11 @@ class Arm:
             PredictionError: It is neither.
             RunError: The run did not finish.
         """
+        if is_study(path):
+            raise PredictionError(
+                f"{path} holds a study, whose arms its own file compares (contrasts); give the folders of two runs or "
+                "evaluations"
+            )
         folder = RunFolder(path)
         is_run = folder.config_path.exists()
         manifest = folder.read_json("manifest.json") if is_run or (path / "manifest.json").exists() else {}

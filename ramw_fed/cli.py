@@ -76,6 +76,8 @@ def run(
         _print(cost.as_dict(), cost.table(), as_json)
         return
     folder = out or Path(resolved.out or Path("runs") / config.stem)
+    if resume and not (folder / "config.toml").exists():
+        _note([f"{folder} holds nothing to resume; a new run begins there"])
     with progress(_err) as watch:
         finished = api.run(resolved, out=folder, resume=resume, overwrite=overwrite, watch=watch)
     _print(finished.read_json("metrics.json"), api.tables(finished), as_json)
@@ -86,7 +88,7 @@ def run(
 
 @app.command()
 def study(
-    config: Annotated[Path, typer.Argument(help="TOML file with a [study] table, such as simulations/study.toml.")],
+    config: Annotated[Path, typer.Argument(help="TOML file with a study's table, such as simulations/study.toml.")],
     cohort: Annotated[Path | None, typer.Option(help="Folder of a cohort; by default the file's phantom.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; by default runs/ and the file's name.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that train and measure at the same time.")] = None,
@@ -347,7 +349,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == _INTERRUPTED:
-            _err.print("stopped; `--resume` goes on with a run", style="red")
+            _err.print("stopped; `--resume` goes on with a run, the same command with a study", style="red")
         raise
     except Exception as error:
         if debug:

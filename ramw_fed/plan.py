@@ -98,7 +98,10 @@ def _cost(name: str, cohort: Cohort, centers: tuple[str, ...], config: RunConfig
     sizes = {center: len(task.examples(cohort.at(center), "train", training)) for center in centers}
     taking_part = {center: size for center, size in sizes.items() if size}
     if not taking_part:
-        raise FederationError(f"no center has examples to train {task.name}; check the cohort's labels, or set tasks")
+        raise FederationError(
+            f"no center has examples to train {task.name}; check the cohort's labels and splits (a manifest without "
+            "any needs split = 'grouped'), or set tasks"
+        )
     steps = sum(-(-size // training.batch_size) for size in taking_part.values())
     steps *= training.local_epochs * training.num_rounds
     weights, _ = get_method(config.method).part(initial_weights(task, cohort.description, config))

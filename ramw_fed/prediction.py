@@ -312,9 +312,11 @@ def _check(images: Sequence[Path], side: str | None) -> None:
             f"{', '.join(folders)} is a folder; image files are wanted, and before them at most the folder of one run "
             "(with its config.toml)"
         )
+    if not images:
+        raise ConfigError("no image was named; give the run's folder, if any, and then image files")
     missing = [str(path) for path in images if not path.is_file()]
-    if not images or missing:
-        raise ConfigError(f"image files are wanted; {', '.join(missing) or 'none were named'} cannot be found")
+    if missing:
+        raise ConfigError(f"image files are wanted; {', '.join(missing)} cannot be found")
     stems = [path.stem for path in images]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:

@@ -285,6 +285,12 @@ class RunFolder:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
+def is_study(folder: Path) -> bool:
+    """Whether a folder is that of a study, finished or not, and no run."""
+    path = folder / "config.toml"
+    return path.exists() and "study" in read_toml(path)
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a file is what a kill leaves of one that was being written, or a lock."""
     return path.suffix == ".part" or path.name == ".lock"

@@ -182,22 +182,21 @@ def _read_scores(
     rows: Iterable[tuple[int, Mapping[str, str]]], cohort: Cohort, examples: ErosionExamples, faults: Faults
 ) -> tuple[dict[Joint, Score], int]:
     """Return the scores of joints that have a true grade, and the number of others."""
-    graded, in_split = set(_wanted(examples)), set(map(str, examples.names))
+    graded = set(_wanted(examples))
     known = {radiograph.name for radiograph in cohort.radiographs}
     scores: dict[Joint, Score] = {}
     for number, row in rows:
         place = f"line {number}"
         name = _radiograph(row["radiograph"], known)
         joint = known_joint(row["joint"], cohort.description.joints)
-        if name not in in_split:
-            what = "no scored joint in this split" if name in known else "no place in the cohort"
-            faults.add(f"{SCORES}: radiograph that has {what}", f"{place} {name!r}")
+        if name not in known:
+            faults.add(f"{SCORES}: radiograph that has no place in the cohort", f"{place} {name!r}")
         if joint is None:
             faults.add(
                 f"{SCORES}: joint other than {', '.join(cohort.description.joints)}", f"{place} {row['joint']!r}"
             )
         score = _score(row, cohort.description, place, faults)
-        if name not in in_split or joint is None or score is None:
+        if name not in known or joint is None or score is None:
             continue
         if (name, joint) in scores:
             faults.add(f"{SCORES}: joint that has a row already", place)

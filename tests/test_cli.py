@@ -83,6 +83,9 @@ def places(phantom_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     tree = {**TINY, "cohort": str(phantom_root)}
     (tmp_path / "tiny.toml").write_text(tomli_w.dumps(tree))
     (tmp_path / "study.toml").write_text(tomli_w.dumps({**tree, "study": {"seeds": 1}}))
+    (tmp_path / "alone.toml").write_text(tomli_w.dumps({**tree, "centers": ["HU"], "study": {}}))
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.toml").write_text(tomli_w.dumps({**tree, "study": {}}))
     (tmp_path / "odd.toml").write_text(tomli_w.dumps({**tree, "study": {"designs": ["matrix"]}}))
     (tmp_path / "pooled.toml").write_text(tomli_w.dumps({**tree, "pool": True}))
     (tmp_path / "number.toml").write_text("segmentation = 3\n")
@@ -167,6 +170,10 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "a study over other work": ("study study.toml --out folder", 1, "E-STUDY: folder holds something else"),
     "a study over a file": ("study study.toml --out file", 1, "E-RUN: no folder can be made at file"),
     "a study without a cohort": ("study study.toml --cohort absent --plan", 1, "E-COHORT: .*absent cannot be used"),
+    "a study of one center": ("study alone.toml --plan", 1, "E-STUDY: no task has two centers"),
+    "a report of a study that did not finish": ("report begun", 1, "E-STUDY: the study in begun has not finished"),
+    "a comparison with a study": ("compare begun begun", 1, "E-PREDICTION: begun holds a study"),
+    "a run without an image": ("predict begun --out new", 1, "E-CONFIG: no image was named"),
     "a study of too few patients": ("study study.toml --power", 1, "E-RAMW: .*at least 2 patients a center"),
     # Images.
     "an absent image": ("predict absent.png --out new", 1, "E-CONFIG: .*absent.png cannot be found"),
@@ -416,4 +423,7 @@ def test_ctrl_c_says_how_to_go_on(call: Call, places: dict[str, Path], monkeypat
 
     monkeypatch.setattr(api, "run", interrupt)
     ending = call("run", "tiny.toml", "--out", "new")
-    assert (ending.status, ending.err.strip()) == (130, "stopped; `--resume` goes on with a run")
+    assert (ending.status, ending.err.strip()) == (
+        130,
+        "stopped; `--resume` goes on with a run, the same command with a study",
+    )

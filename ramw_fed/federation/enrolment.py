@@ -141,7 +141,10 @@ def _roll(run: str, config: RunConfig, tasks: Sequence[str], registered: Mapping
     enrolments = {task: {name: one for name, one in own.items() if one.patients > 0} for task, own in known.items()}
     for task, enrolled in enrolments.items():
         if not enrolled:
-            raise FederationError(f"no center has examples to train {task}; check the cohort's labels, or set tasks")
+            raise FederationError(
+                f"no center has examples to train {task}; check the cohort's labels and splits (a manifest without any "
+                "needs split = 'grouped'), or set tasks"
+            )
     first = next(iter(registrations.values()))
     cohorts = {one.cohort: one.left_out for one in registrations.values()}  # simulated centers share one
     hashes = sorted(cohorts)

@@ -104,7 +104,11 @@ class StudyConfig(Knobs):
         for name, text in _assignments("margins", self.margins):
             margins[name] = _number(text)
             if name not in self.metrics or not margins[name] > 0:
-                raise ConfigError(f"study.margins has {name!r} = {text!r}; a metric and a number above 0 are wanted")
+                known = ", ".join(self.metrics)
+                raise ConfigError(
+                    f"study.margins has {name!r} = {text!r}; a metric of the study ({known}) and a number above 0 "
+                    "are wanted"
+                )
         return margins
 
     def settings(self) -> dict[str, float]:

@@ -45,11 +45,12 @@ def analyse(results: Results, task: str, metric: str, study: Mapping[str, Any]) 
     }
     apart = {arm for arm in models if is_apart(arm, metric, study)}
     arms = {arm: _scopes(results, metric, found, is_apart=arm in apart) for arm, found in models.items()}
-    pairs = [(first, second) for first, second in study["contrasts"] if first in models and second in models]
     margin = study["margins"].get(metric)
     return {
         "arms": arms,
-        "contrasts": [_contrast(results, metric, models, pair, bool(apart & set(pair)), margin) for pair in pairs],
+        "contrasts": [
+            _contrast(results, metric, models, pair, bool(apart & set(pair)), margin) for pair in study["contrasts"]
+        ],
         "fairness": {
             arm: _fairness(results, metric, found, models.get(LOCAL, []), margin or 0.0)
             for arm, found in models.items()
@@ -82,11 +83,15 @@ def _contrast(
     results: Results,
     metric: str,
     models: Mapping[str, Sequence[Model]],
-    pair: tuple[str, str],
+    pair: Sequence[str],
     is_by_center: bool,
     margin: float | None,
 ) -> dict[str, Any]:
     """Compare two arms over the centers that both were tested at."""
+    absent = [arm for arm in pair if arm not in models]
+    if absent:
+        reason = f"{', '.join(absent)} was not trained on this task"
+        return {"arms": list(pair), "centers": [], "scope": "-", "value": None, "ci": None, "n": 0, "reason": reason}
     first, second = (models[arm] for arm in pair)
     shared = {model.test_center for model in first} & {model.test_center for model in second}
     own = [[model for model in arm if model.test_center in shared] for arm in (first, second)]

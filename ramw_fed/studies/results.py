@@ -99,7 +99,7 @@ class Results:
         """Return the measure with its interval, in the form of ``metrics.json``."""
         value, count = scores.value(), int(scores.contributes.sum()) or len(scores.patients)
         if np.isnan(value):
-            return {"value": None, "ci": None, "n": count, "reason": scores.reason or "not defined for these patients"}
+            return {"value": None, "ci": None, "n": count, "reason": scores.why_undefined()}
         (interval,) = bootstrap_intervals(
             scores.statistic, scores.patients, scores.contributes[:, None], seed=self.seed, resamples=self.resamples
         )
@@ -115,7 +115,7 @@ class Results:
         """Return a difference with its interval and two-sided p, of one bootstrap for both sides."""
         value, count = scores.value(), int(scores.contributes.sum()) or len(scores.patients)
         if np.isnan(value):
-            return {"value": None, "ci": None, "n": count, "reason": scores.reason or "not defined for these patients"}
+            return {"value": None, "ci": None, "n": count, "reason": scores.why_undefined()}
         entry: Entry = {"value": value, "ci": None, "n": count}
         drawn = self.replicates(scores)
         if drawn is not None:

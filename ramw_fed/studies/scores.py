@@ -53,6 +53,13 @@ class Scores:
     holders: Sequence[int] = ()
     each: Values | None = None
 
+    def why_undefined(self) -> str:
+        """Return why there is no value."""
+        if self.holders and not min(self.holders):
+            lacking = "eroded joint" if not self.holders[0] else "joint without erosion"
+            return f"one class in the truth: no {lacking}" if max(self.holders) else "no scored joints"
+        return self.reason or "not defined for these patients"
+
     def value(self) -> float:
         """Return the measure over all patients; NaN where it is not defined."""
         return float(self.statistic(np.ones((1, len(self.patients))))[0, 0]) if len(self.patients) else float("nan")

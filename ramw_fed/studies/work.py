@@ -17,7 +17,7 @@ from ramw_fed.studies.config import Study
 from ramw_fed.studies.files import file_hash
 from ramw_fed.studies.held_out import Door, refuse_touched
 from ramw_fed.studies.store import Order, Question, Trained, measure, measured_table, train, weights_hash
-from ramw_fed.studies.training import Cell, Ground, Sites, Training
+from ramw_fed.studies.training import CENTRAL, LOCAL, Cell, Ground, Sites, Training
 from ramw_fed.studies.workers import share
 from ramw_fed.tasks import get_task
 
@@ -79,8 +79,11 @@ class Work:
         """Return what the designs ask for, sorted; tuned knobs are not chosen yet."""
         ground = self.ground()
         found = sorted({cell for design in self.study.config.designs for cell in CELLS[design](ground)})
-        if not found:
-            raise StudyError("no design finds two centers with labels to train on and one to test; check the cohort")
+        if not any(cell.training.arm not in (LOCAL, CENTRAL) for cell in found):
+            raise StudyError(
+                "no task has two centers with labels to train on and one to test, so nothing can be federated; check "
+                "centers, the cohort's labels and its splits (a manifest without any needs split = 'grouped')"
+            )
         self._refuse_without_rule(found)
         return found
 

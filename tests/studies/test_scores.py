@@ -89,7 +89,7 @@ def test_one_class_is_not_estimable_and_says_why() -> None:
     found = results([row for name in PATIENTS for row in joint("central", "A", name, 0.5, 0)])
     entry = found.entry(scored(found, "central", "auroc"))
     assert entry["value"] is None
-    assert "0 patients have an eroded joint" in entry["reason"]
+    assert entry["reason"] == "one class in the truth: no eroded joint"
 
 
 def test_a_difference_is_of_the_same_patients_or_refused() -> None:

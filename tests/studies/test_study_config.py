@@ -33,7 +33,7 @@ def study(**knobs: Any) -> Study:
         ({"contrasts": ["fedprox - local", "fedprox - local"]}, "twice"),
         ({"margins": ["dsc: 0.01"]}, "'name = value'"),
         ({"margins": ["dsc = -0.01"]}, "above 0"),
-        ({"margins": ["nsd = 0.01"]}, "a metric and a number"),
+        ({"margins": ["nsd = 0.01"]}, "a metric of the study"),
         ({"tune": ["seed = 1 | 2"]}, "a knob of training"),
         ({"tune": ["learning-rate = "]}, "a knob of training"),
         ({"tune": ["learning-rates = 0.1"]}, "learning-rates"),
