@@ -13,6 +13,14 @@ CITATIONS: Mapping[str, str] = MappingProxyType(
         "unet": "Ronneberger et al. U-Net: convolutional networks for biomedical image segmentation. MICCAI 2015. "
         "doi:10.1007/978-3-319-24574-4_28.",
         "logit": "Menon et al. Long-tail learning via logit adjustment. ICLR 2021. arXiv:2007.07314.",
+        "balanced": "Cui et al. Class-balanced loss based on effective number of samples. CVPR 2019. arXiv:1901.05555.",
+        "focal": "Lin et al. Focal loss for dense object detection. ICCV 2017. arXiv:1708.02002.",
+        "distance": "Polat et al. Class distance weighted cross-entropy loss for ulcerative colitis severity "
+        "estimation. MIUA 2022. arXiv:2202.05167.",
+        "youden": "Youden. Index for rating diagnostic tests. Cancer 1950; 3: 32-35.",
+        "guo": "Guo et al. On calibration of modern neural networks. ICML 2017. arXiv:1706.04599.",
+        "platt": "Platt. Probabilistic outputs for support vector machines and comparisons to regularized likelihood "
+        "methods. Advances in Large Margin Classifiers, MIT Press 1999.",
         "dice": "Dice. Measures of the amount of ecologic association between species. Ecology 1945. "
         "doi:10.2307/1932409.",
         "nsd": "Nikolov et al. Clinically applicable segmentation of head and neck anatomy for radiotherapy. JMIR "

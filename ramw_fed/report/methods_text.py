@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from ramw_fed.config import ErosionConfig
 from ramw_fed.report.citations import Bibliography
 from ramw_fed.report.document import Items, Paragraph, Section, text
 from ramw_fed.report.facts import Facts
+from ramw_fed.report.words import list_words
 
 _METHODS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -33,13 +35,40 @@ _NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 _NO: Mapping[str, str] = MappingProxyType({"none": "no"})
-_LOSSES: Mapping[str, str] = MappingProxyType(
+_LOSSES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "logit-adjustment": "cross-entropy on logits shifted by each center's own prior",
-        "weighted": "weighted cross-entropy",
-        "focal": "the focal loss",
-        "cross-entropy": "cross-entropy",
+        "logit-adjustment": ("cross-entropy on logits shifted by the log odds of {counts}", ("logit",)),
+        "weighted": ("cross-entropy with eroded joints weighted {positive-weight:g} to 1", ()),
+        "class-balanced": ("cross-entropy weighted by the effective numbers of {counts}", ("balanced",)),
+        "focal": ("the focal loss with gamma = {focal-gamma:g}", ("focal",)),
+        "cross-entropy": ("cross-entropy", ()),
+        "distance-weighted": (
+            "cross-entropy of grades, weighted by their distance from the true one to the power of {distance-power:g}",
+            ("distance",),
+        ),
     }
+)
+_COUNTS: Mapping[str, str] = MappingProxyType(
+    {
+        "local": "each center's own classes (local prior)",
+        "federated": "the classes of all centers together (federated prior)",
+    }
+)
+_ROWS: Mapping[str, str] = MappingProxyType(
+    {
+        "shuffled": "every joint once a pass",
+        "classes": "as many joints a pass as there are, both classes drawn equally often",
+        "patients": "as many joints a pass as there are, all patients drawn equally often",
+    }
+)
+_RULES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "youden": ("the largest sum of sensitivity and specificity", ("youden",)),
+        "sensitivity": ("the largest that still finds a share of {least-sensitivity:g} of the eroded joints", ()),
+    }
+)
+_CALIBRATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"temperature": ("temperature scaling", "guo"), "platt": ("Platt scaling", "platt")}
 )
 
 
@@ -63,7 +92,7 @@ def run_methods(facts: Facts, marks: Bibliography) -> Section:
     if "segmentation" in facts.get("cards"):
         blocks.append(Paragraph(text(_segmentation(knobs["segmentation"], marks))))
     if "erosion" in facts.get("cards"):
-        blocks.append(Paragraph(text(_erosion(facts, knobs["erosion"], marks))))
+        blocks.append(Paragraph(text(_erosion(facts, marks))))
     blocks.append(Paragraph(text(statistics_words(knobs["resamples"], knobs["seed"], marks))))
     blocks.append(Items([(work,) for work in marks.listed()], title="References"))
     return Section(name="methods", title="Methods", blocks=blocks)
@@ -105,16 +134,66 @@ def _segmentation(knobs: Mapping[str, Any], marks: Bibliography) -> str:
     )
 
 
-def _erosion(facts: Facts, knobs: Mapping[str, Any], marks: Bibliography) -> str:
-    adjusted = f" {marks.cite('logit')}" if knobs["loss"] == "logit-adjustment" else ""
-    top = facts.get("cards", "erosion", "max_grade")
+def _erosion(facts: Facts, marks: Bibliography) -> str:
+    config = ErosionConfig.read(facts.get("knobs", "erosion"))
+    choice = threshold_words(config, marks, facts.get("decision").get("erosion", {}))
+    return erosion_words(config, marks, top=facts.get("cards", "erosion", "max_grade"), choice=choice)
+
+
+def erosion_words(config: ErosionConfig, marks: Bibliography, *, top: int | None, choice: str) -> str:
+    """Say what erosion is, how it was learned and how probabilities are read.
+
+    Args:
+        config: Its knobs.
+        marks: What is cited.
+        top: Highest grade of the scale; None where it is not known.
+        choice: How the threshold came about, see :func:`threshold_words`.
+    """
+    knobs, scale = config.write(), "" if top is None else f", 0 to {top}"
+    words, keys = _LOSSES[config.loss]
+    loss = words.format(**knobs, counts=_COUNTS[config.prior or "local"]) + (f" {marks.cite(*keys)}" if keys else "")
     return (
-        f"Erosion: a joint counts as eroded from grade 1 of the Sharp/van der Heijde scale, 0 to {top} "
-        f"{marks.cite('svdh')}; a {knobs['encoder']} sees a crop of {knobs['crop-size']} px around it, learning by "
-        f"{_LOSSES[knobs['loss']]}{adjusted}; {_training(knobs)}. The threshold {knobs['threshold']:g} was fixed "
-        f"before the test split was opened. Because erosions are rare, AUPRC stands beside AUROC "
-        f"{marks.cite('prauc')}; calibration by slope, intercept and error {marks.cite('calibration')}."
+        f"Erosion: a joint counts as eroded from grade 1 of the Sharp/van der Heijde scale{scale} "
+        f"{marks.cite('svdh')}; a {config.encoder} sees a crop of {config.crop_size} px around it, learning by "
+        f"{loss}, {_ROWS[config.rows]}; {_training(knobs)}. {choice} Because erosions are rare, AUPRC stands beside "
+        f"AUROC {marks.cite('prauc')}; calibration by slope, intercept and error {marks.cite('calibration')}."
     )
+
+
+def threshold_words(config: ErosionConfig, marks: Bibliography, decision: Mapping[str, Any] | None) -> str:
+    """Say how threshold and probabilities were chosen.
+
+    Args:
+        config: With what was chosen, where ``decision`` is given.
+        marks: What is cited.
+        decision: What ``decision.json`` says of the task, empty where there was nothing to choose; None: of several
+            models, which chose for themselves.
+    """
+    if decision is not None and "reason" in decision:
+        return f"The threshold is {config.threshold:g}; {decision['reason']}."
+    at, before = "" if decision is None else f", {config.threshold:g},", "before the test split was opened"
+    said = []
+    if config.calibration != "none":
+        name, key = _CALIBRATIONS[config.calibration]
+        said.append(f"Probabilities were corrected by {name} {marks.cite(key)} on all centers' validation joints.")
+    if config.threshold_rule == "fixed" and (config.calibration == "none" or decision is None):
+        own = "" if config.calibration == "none" else " of the probability before that correction"
+        said.append(f"The threshold {config.threshold:g}{own} was fixed {before}.")
+    elif config.threshold_rule == "fixed":
+        said.append(f"The threshold was fixed {before}; of corrected probabilities it is {config.threshold:g}.")
+    else:
+        words, keys = _RULES[config.threshold_rule]
+        cited = f" {marks.cite(*keys)}" if keys else ""
+        said.append(
+            f"The threshold{at} was chosen on all centers' validation joints, {before}: "
+            f"{words.format(**config.write())}{cited}."
+        )
+    if config.own_thresholds:
+        said.append(
+            f"{list_words(list(config.thresholds()))} had enough such patients for a threshold of their own; what is "
+            "counted and measured here is by the common one, unless it says otherwise."
+        )
+    return " ".join(said)
 
 
 def _training(knobs: Mapping[str, Any]) -> str:

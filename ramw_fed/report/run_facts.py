@@ -12,11 +12,11 @@ from ramw_fed.config import RunConfig
 from ramw_fed.errors import RunError
 from ramw_fed.report.facts import Facts
 from ramw_fed.report.overlays import read_pictures
-from ramw_fed.run_folder import RunFolder
+from ramw_fed.run_folder import DECISION, RunFolder
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.task import Table
 
-_FILES = ("config.toml", "manifest.json", "metrics.json", "baselines.json", "rounds.jsonl")
+_FILES = ("config.toml", "manifest.json", "metrics.json", "baselines.json", "rounds.jsonl", DECISION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,9 @@ class RunMaterial:
     """Everything that the report of a run is made from.
 
     Attributes:
-        facts: ``metrics``, ``baselines``, ``manifest``, ``rounds``, ``cards``, ``knobs`` and what was derived.
-        config: The run's.
+        facts: ``metrics``, ``baselines``, ``manifest``, ``decision``, ``rounds``, ``cards``, ``knobs`` and what was
+            derived.
+        config: The run's, with what it chose on validation.
         tables: Task to its predictions; empty where they stayed at the centers.
         pictures: Center to a JPEG of its worst, median and best case.
         sources: Name of a file, or of a center's rows in it, to its sha256.
@@ -54,7 +55,11 @@ def read_run(path: Path, *, anew: bool = False) -> RunMaterial:
         RunError: There is none, it did not finish, or its files are not what a run writes.
     """
     folder = RunFolder.open(path)
-    config, manifest, metrics = folder.config(), folder.read_json("manifest.json"), folder.read_json("metrics.json")
+    config, manifest, metrics = (
+        folder.decided_config(),
+        folder.read_json("manifest.json"),
+        folder.read_json("metrics.json"),
+    )
     baselines = folder.read_json("baselines.json") if (path / "baselines.json").exists() else {}
     if not all(_has_form(one) for one in (metrics, *baselines.values())):
         raise RunError(
@@ -66,6 +71,7 @@ def read_run(path: Path, *, anew: bool = False) -> RunMaterial:
         "metrics": metrics_anew(folder, config, metrics, tables) if anew else metrics,
         "baselines": baselines,
         "manifest": manifest,
+        "decision": folder.read_json(DECISION) if (path / DECISION).exists() else {},
         "rounds": folder.rounds(),
         "cards": {file.stem: _card(folder, file.stem) for file in sorted((path / "models").glob("*.safetensors"))},
         "knobs": config.deciding(),

@@ -28,3 +28,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reported")
     write_phantom(PhantomConfig(patients=30, size=64, seed=3, prevalence=0.4), folder / "phantom")
     return api.run(resolve({**TINY, "cohort": str(folder / "phantom")}), out=folder / "tiny").path
+
+
+@pytest.fixture(scope="session")
+def decided_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that chose its threshold and corrected its probabilities on validation; never change it."""
+    folder = tmp_path_factory.mktemp("decided")
+    write_phantom(PhantomConfig(patients=30, size=64, seed=3, prevalence=0.4), folder / "phantom")
+    rules = {"threshold-rule": "youden", "calibration": "platt", "own-threshold-patients": 3}
+    config = {**TINY, "tasks": "erosion", "num-rounds": 1, "baselines": False, "erosion": rules}
+    return api.run(resolve({**config, "cohort": str(folder / "phantom")}), out=folder / "run").path

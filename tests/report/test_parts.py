@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from ramw_fed.config import ErosionConfig
 from ramw_fed.errors import RunError
 from ramw_fed.report.charts import curves, forest
 from ramw_fed.report.citations import CITATIONS, Bibliography
 from ramw_fed.report.erosion_charts import operating_points
 from ramw_fed.report.facts import Facts, pointer
+from ramw_fed.report.methods_text import erosion_words, threshold_words
 from ramw_fed.report.overlays import read_pictures
 from ramw_fed.report.run_facts import describe_erosions, describe_joint_spaces
 from ramw_fed.report.tripod import ITEMS, tripod_section
@@ -51,6 +53,43 @@ def test_missed_erosions_are_counted_by_grade_and_listed_from_the_worst() -> Non
     assert {grade: one["missed"] for grade, one in found["grades"].items()} == {"1": 1, "3": 1}
     assert [(case["name"], case["grade"]) for case in found["cases"]] == [("c", 3), ("a", 1)]
     assert found["centers"]["B"]["false"] == 1
+
+
+LOSSES = ErosionConfig.names()["loss"].metadata["choices"]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_is_said_with_its_rows(loss: str) -> None:
+    config = ErosionConfig.read({"loss": loss})
+    marks = Bibliography()
+    said = erosion_words(config, marks, top=5, choice=threshold_words(config, marks, {}))
+    assert "learning by" in said
+    assert "{" not in said
+    drawn = "both classes drawn equally often" if loss == "cross-entropy" else "every joint once a pass"
+    assert drawn in said
+    assert "The threshold 0.5 was fixed before the test split was opened." in said
+
+
+@pytest.mark.parametrize("loss", ["logit-adjustment", "class-balanced"])
+@pytest.mark.parametrize(
+    ("prior", "wanted"), [("local", "each center's own classes"), ("federated", "all centers together")]
+)
+def test_whose_classes_a_loss_reads_is_said(loss: str, prior: str, wanted: str) -> None:
+    config = ErosionConfig.read({"loss": loss, "prior": prior, "sampling": "shuffled"})
+    assert wanted in erosion_words(config, Bibliography(), top=None, choice="")
+
+
+def test_rules_of_thresholds_and_corrections_are_said() -> None:
+    config = ErosionConfig.read({"threshold-rule": "sensitivity", "calibration": "temperature", "threshold": 0.3})
+    marks = Bibliography()
+    said = threshold_words(config, marks, {})
+    assert "temperature scaling [1]" in said
+    assert "The threshold, 0.3, was chosen" in said
+    assert "share of 0.8 of the eroded joints" in said
+    assert "0.3" not in threshold_words(config, marks, None)
+    assert threshold_words(config, marks, {"reason": "one class"}) == "The threshold is 0.3; one class."
+    fixed = ErosionConfig.read({"calibration": "platt", "threshold": 0.3, "own-thresholds": ["A=0.2", "B=0.4"]})
+    assert "of corrected probabilities it is 0.3. A and B had" in threshold_words(fixed, marks, {})
 
 
 def test_limits_of_agreement_of_three_joint_spaces_by_hand() -> None:

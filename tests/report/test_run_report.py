@@ -111,6 +111,22 @@ def test_a_model_card_with_a_gap_says_so(copy: Path) -> None:
     assert "This card is incomplete and must not go with the weights: Versions." in text
 
 
+def test_a_threshold_that_the_run_chose_is_the_one_that_its_report_counts_by(decided_run: Path) -> None:
+    page = read_page((decided_run / "report.html").read_text(encoding="utf-8"))
+    decision = json.loads((decided_run / "decision.json").read_text(encoding="utf-8"))["erosion"]["knobs"]
+    with (decided_run / "predictions" / "erosion.csv").open(newline="", encoding="utf-8") as file:
+        eroded = [float(row["probability"]) for row in csv.DictReader(file) if float(row["grade"]) > 0]
+    missed = sum(probability < decision["threshold"] for probability in eroded)
+    assert missed != sum(probability < 0.5 for probability in eroded)  # what it was configured with
+    summary = {path: float(value) for path, value, _ in page.sections["summary"].numbers}
+    assert summary["/knobs/erosion/threshold"] == decision["threshold"]
+    assert summary["/derived/erosion/missed"] == missed
+    words = page.sections["methods"].words
+    assert "largest sum of sensitivity and specificity" in words
+    assert "Platt scaling" in words
+    assert "was fixed" not in words
+
+
 def test_a_run_without_values_of_single_radiographs_has_no_curves(copy: Path) -> None:
     shutil.rmtree(copy / "predictions")
     shutil.rmtree(copy / "overlays")

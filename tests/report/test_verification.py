@@ -53,6 +53,10 @@ def test_a_report_that_nobody_touched_is_intact(run: Path) -> None:
     assert found.remarks == ()
 
 
+def test_a_report_of_a_run_that_chose_its_threshold_is_intact(decided_run: Path) -> None:
+    assert api.verify(decided_run / "report.html").alterations == ()
+
+
 @pytest.mark.parametrize("edits", [20, pytest.param(250, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name", ["report.html", "metrics.json", "predictions/erosion.csv", "predictions/segmentation.csv"]
