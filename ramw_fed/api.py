@@ -42,8 +42,10 @@ from ramw_fed.studies.cost import StudyCost
 from ramw_fed.studies.cost import plan_study as cost_of_study
 from ramw_fed.studies.planner import plan_power as power_of_study
 from ramw_fed.studies.results import Results
+from ramw_fed.studies.store import summarize
 from ramw_fed.studies.study import run_study
-from ramw_fed.studies.table import read_table, seals
+from ramw_fed.studies.table import read_parquet, read_table, seals
+from ramw_fed.studies.training import Training
 from ramw_fed.studies.work import PhantomFolder, Work, cohort_roots
 
 if TYPE_CHECKING:
@@ -139,9 +141,19 @@ def verify(report: Path, *, quick: bool = False) -> "Verification":
     Raises:
         RunError: It is no report.
     """
-    from ramw_fed.verification import RUN, study_subject, verify_report
+    from ramw_fed.verification import RUN, StudyFiles, verify_report
 
-    return verify_report(report, {"run": RUN, "study": study_subject(read_table, seals, analyse)}, quick=quick)
+    tables = {"table.csv": read_table, "table.parquet": read_parquet}
+    study = StudyFiles(tables=tables, seals=seals, analyse=analyse, logged=_logged)
+    return verify_report(report, {"run": RUN, "study": study.subject()}, quick=quick)
+
+
+def _logged(folder: Path, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the log of a study's training says, as ``study.json`` names it."""
+    arm, task, seed = training["arm"], training["task"], training["seed"]
+    asked = Training(arm=arm, task=task, seed=seed, centers=tuple(training["train_centers"]))
+    found = summarize(RunFolder(folder / training["folder"]), asked)
+    return {name: getattr(found, name) for name in ("rounds", "best_round", "quality", "steps")}
 
 
 def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:

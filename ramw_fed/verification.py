@@ -23,7 +23,7 @@ from ramw_fed.report.page import render, seal, seal_of
 from ramw_fed.report.parsing import Page, read_page
 from ramw_fed.report.run_facts import read_run, run_sources
 from ramw_fed.report.run_report import run_document
-from ramw_fed.report.study_facts import read_json, read_study, study_sources
+from ramw_fed.report.study_facts import file_hash, read_json, read_study, study_sources
 from ramw_fed.report.study_report import study_document
 
 _DRAWINGS = re.compile(r"<svg.*?</svg>|base64,[A-Za-z0-9+/=]*", re.DOTALL)
@@ -177,7 +177,7 @@ def _number_alterations(
         yield Alteration(where=right_path, what=what if path == right_path else f"{what}; its address reads {path}")
 
 
-def differing(stated: Any, anew: Any, where: str = "") -> Iterator[Alteration]:
+def differing(stated: Any, anew: Any, where: str = "", source: str = "the tables give") -> Iterator[Alteration]:
     """Yield the addresses at which two trees of numbers differ by more than another machine's last digits.
 
     >>> [one.where for one in differing({"a": [1, 2]}, {"a": [1, 3], "b": 0})]
@@ -185,12 +185,12 @@ def differing(stated: Any, anew: Any, where: str = "") -> Iterator[Alteration]:
     """
     if isinstance(stated, Mapping) and isinstance(anew, Mapping):
         for key in sorted({*stated, *anew}):
-            yield from differing(stated.get(key, _NOTHING), anew.get(key, _NOTHING), f"{where}/{key}")
+            yield from differing(stated.get(key, _NOTHING), anew.get(key, _NOTHING), f"{where}/{key}", source)
     elif isinstance(stated, list) and isinstance(anew, list) and len(stated) == len(anew):
         for place, (own, other) in enumerate(zip(stated, anew, strict=True)):
-            yield from differing(own, other, f"{where}/{place}")
+            yield from differing(own, other, f"{where}/{place}", source)
     elif not _is_same(stated, anew):
-        yield Alteration(where=where, what=f"the file says {stated!r}, the tables give {anew!r}")
+        yield Alteration(where=where, what=f"the file says {stated!r}, {source} {anew!r}")
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -219,33 +219,53 @@ def _run_page(folder: Path, options: Mapping[str, str], anew: bool) -> str:
 RUN = Subject(sources=run_sources, page=_run_page, disagreements=_run_disagreements)
 
 
-def study_subject(
-    read_table: Callable[[Path], Any],
-    seals: Callable[[Any], Mapping[str, str]],
-    analyse: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]],
-) -> Subject:
-    """Return how reports of studies are checked.
+@dataclass(frozen=True, kw_only=True)
+class StudyFiles:
+    """How what stands in a study's folder is read and computed again.
 
-    Args:
-        read_table: Folder to the study's table.
+    Attributes:
+        tables: Name of a file to what reads the study's table from it: (folder) to rows; ``table.csv`` is analysed.
         seals: Table to the hash of each group of rows, as ``study.json`` states them.
         analyse: (table, ``study.json``) to what ``analysis.json`` holds.
+        logged: (folder, a training of ``study.json``) to what the log of its rounds says in its place.
     """
 
-    def disagreements(folder: Path) -> Iterator[Alteration]:
-        study, table = read_json(folder / "study.json"), read_table(folder)
-        stated, now = study["seals"], seals(table)
-        for name in sorted(name for name in {*stated, *now} if stated.get(name) != now.get(name)):
-            what = (
-                "rows changed" if name in stated and name in now else "rows missing" if name in stated else "rows new"
-            )
-            yield Alteration(where=f"table.csv, rows of {name}", what=what)
-        yield from differing(read_json(folder / "analysis.json"), analyse(table, study), "analysis.json")
+    tables: Mapping[str, Callable[[Path], Any]]
+    seals: Callable[[Any], Mapping[str, str]]
+    analyse: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
+    logged: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]]
 
-    def page(folder: Path, options: Mapping[str, str], anew: bool) -> str:
+    def disagreements(self, folder: Path) -> Iterator[Alteration]:
+        """Yield where tables, openings and logs say otherwise than ``study.json`` and ``analysis.json``."""
         study = read_json(folder / "study.json")
-        analysis = analyse(read_table(folder), study) if anew else None
+        for name, read in self.tables.items():
+            if file_hash(folder / name) != study["table"][f"{name.removeprefix('table.')}_sha256"]:
+                yield Alteration(where=name, what="not the file whose hash study.json states")
+            yield from _row_alterations(name, study["seals"], self.seals(read(folder)))
+        opened = read_json(folder / "opened.json")
+        for place, training in enumerate(study["trainings"]):
+            found = dict(self.logged(folder, training))
+            found["opened"] = sorted(
+                name.partition("/")[2] for name in opened["opened"] if name.startswith(f"{training['key']}/")
+            )
+            stated = {name: training.get(name, _NOTHING) for name in found}
+            yield from differing(stated, found, f"study.json/trainings/{place}", "opened.json and rounds.jsonl give")
+        analysis = self.analyse(self.tables["table.csv"](folder), study)
+        yield from differing(read_json(folder / "analysis.json"), analysis, "analysis.json")
+
+    def page(self, folder: Path, options: Mapping[str, str], anew: bool) -> str:
+        """Return the report as it would be made now; see :class:`Subject`."""
+        study = read_json(folder / "study.json")
+        analysis = self.analyse(self.tables["table.csv"](folder), study) if anew else None
         material = read_study(folder, analysis=analysis)
         return render(study_document(material, with_images=options.get("images") == "yes"))
 
-    return Subject(sources=study_sources, disagreements=disagreements, page=page)
+    def subject(self) -> Subject:
+        """Return how reports of studies are checked."""
+        return Subject(sources=study_sources, disagreements=self.disagreements, page=self.page)
+
+
+def _row_alterations(name: str, stated: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Alteration]:
+    for rows in sorted(rows for rows in {*stated, *now} if stated.get(rows) != now.get(rows)):
+        what = "rows changed" if rows in stated and rows in now else "rows missing" if rows in stated else "rows new"
+        yield Alteration(where=f"{name}, rows of {rows}", what=what)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 CENTERS = ("BTXRD", "DHA", "FA", "HMCRD", "HU", "SCGH")
 METHODS = ("fedavg", "fedprox")
@@ -33,6 +35,7 @@ def write_study(folder: Path, *, kind: str = "phantom") -> None:
     writer.writerow(COLUMNS)
     writer.writerows(_rows(np.random.default_rng(0)))
     (folder / "table.csv").write_text(text.getvalue())
+    pq.write_table(pa.Table.from_pylist(read_table(folder)), folder / "table.parquet")
     study = _study(folder, kind)
     (folder / "study.json").write_text(json.dumps(study, indent=1, sort_keys=True))
     analysis = analyse(read_table(folder), study)
@@ -42,12 +45,27 @@ def write_study(folder: Path, *, kind: str = "phantom") -> None:
         place.mkdir(parents=True)
         lines = [json.dumps(record) for record in _rounds(one)]
         (place / "rounds.jsonl").write_text("\n".join(lines) + "\n")
+    opened = {f"{one['key']}/{center}": "cd" * 32 for one in study["trainings"] for center in one["opened"]}
+    (folder / "opened.json").write_text(json.dumps({"chosen": {}, "opened": opened}, indent=1, sort_keys=True))
 
 
 def read_table(folder: Path) -> Table:
     """Return the rows of ``table.csv``."""
     with (folder / "table.csv").open(newline="") as file:
         return [dict(row, value=str(float(row["value"]))) for row in csv.DictReader(file)]
+
+
+def read_parquet(folder: Path) -> Table:
+    """Return the rows of ``table.parquet``."""
+    rows: Table = pq.read_table(folder / "table.parquet").to_pylist()
+    return rows
+
+
+def logged(folder: Path, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the log of a training's rounds says."""
+    lines = (folder / training["folder"] / "rounds.jsonl").read_text().splitlines()
+    rounds = [json.loads(line) for line in lines]
+    return {"steps": sum(center["steps"] for one in rounds for center in one["centers"].values())}
 
 
 def seals(table: Table) -> dict[str, str]:
@@ -182,6 +200,7 @@ def _study(folder: Path, kind: str) -> dict[str, Any]:
             "train_centers": list(CENTERS),
             "folder": f"runs/{arm}-{task}-{seed}",
             "opened": list(CENTERS),
+            "steps": 5 * 9 * len(CENTERS),
         }
         for arm in METHODS
         for task in METRICS
@@ -205,7 +224,13 @@ def _study(folder: Path, kind: str) -> dict[str, Any]:
         "margins": {"dsc": 0.02},
         "availability": {center: dict.fromkeys(("train", "val", "test"), counts) for center in CENTERS},
         "trainings": trainings,
-        "table": {"rows": len(table), "csv_sha256": hashlib.sha256((folder / "table.csv").read_bytes()).hexdigest()},
+        "table": {
+            "rows": len(table),
+            **{
+                f"{kind}_sha256": hashlib.sha256((folder / f"table.{kind}").read_bytes()).hexdigest()
+                for kind in ("csv", "parquet")
+            },
+        },
         "seals": seals(table),
     }
 

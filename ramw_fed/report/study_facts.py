@@ -18,7 +18,7 @@ from ramw_fed.report.run_facts import describe_erosions
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks.task import Table
 
-_FILES = ("config.toml", "study.json", "analysis.json", "table.csv", "table.parquet")
+_FILES = ("config.toml", "study.json", "analysis.json", "table.csv", "table.parquet", "opened.json")
 MATCHED = "matched-arms"
 
 
@@ -106,11 +106,12 @@ def study_sources(path: Path) -> dict[str, str]:
     files = [path / name for name in _FILES]
     files += sorted(path.glob("overlays/*.png")) + sorted(path.glob("runs/*/rounds.jsonl"))
     files += sorted(path.glob("runs/*/overlays/*.png"))
-    return {
-        file.relative_to(path).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-        if file.exists()
-    }
+    return {file.relative_to(path).as_posix(): file_hash(file) for file in files if file.exists()}
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _totals(availability: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:

@@ -1,10 +1,13 @@
 import json
 import random
 import re
+import shutil
 from pathlib import Path
 
 import fake_study
 import pages
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ramw_fed import api
@@ -12,10 +15,16 @@ from ramw_fed.errors import RunError
 from ramw_fed.report.page import seal
 from ramw_fed.report.parsing import read_page
 from ramw_fed.report.study_report import write_study_report
-from ramw_fed.verification import Verification, study_subject, verify_report
+from ramw_fed.verification import StudyFiles, Verification, verify_report
 
 DIGITS = re.compile(r"\d")
-SUBJECTS = {"study": study_subject(fake_study.read_table, fake_study.seals, fake_study.analyse)}
+FILES = StudyFiles(
+    tables={"table.csv": fake_study.read_table, "table.parquet": fake_study.read_parquet},
+    seals=fake_study.seals,
+    analyse=fake_study.analyse,
+    logged=fake_study.logged,
+)
+SUBJECTS = {"study": FILES.subject()}
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +115,38 @@ def test_a_changed_value_of_the_table_names_its_model_and_what_follows_from_it(s
     address = "designs/matched-arms/segmentation/dsc/arms/fedavg/centers/HU/value"
     assert {f"analysis.json/{address}", f"/analysis/{address}"} <= named
     assert f"analysis.json/{address.replace('HU', 'DHA')}" not in named
+
+
+def after_report(study: Path, tmp_path: Path) -> Path:
+    """Return a copy whose files can be changed and its report made anew: only the last looks may find that."""
+    return Path(shutil.copytree(study, tmp_path / "study"))
+
+
+def test_a_parquet_that_says_otherwise_than_the_table_is_found_behind_a_report_made_from_it(
+    study: Path, tmp_path: Path
+) -> None:
+    folder = after_report(study, tmp_path)
+    rows = fake_study.read_parquet(folder)
+    rows[0]["value"] = "0.25"
+    pq.write_table(pa.Table.from_pylist(rows), folder / "table.parquet")
+    api.report(folder)
+    named = {one.where for one in verify(folder).alterations}
+    first = "/".join(rows[0][name] for name in fake_study.MODEL[1:])
+    assert named == {"table.parquet", f"table.parquet, rows of {first}"}
+
+
+def test_openings_and_steps_that_the_study_does_not_state_are_found(study: Path, tmp_path: Path) -> None:
+    folder = after_report(study, tmp_path)
+    opened = json.loads((folder / "opened.json").read_text(encoding="utf-8"))
+    del opened["opened"]["fedavg-segmentation-0/HU"]
+    (folder / "opened.json").write_text(json.dumps(opened), encoding="utf-8")
+    log = folder / "runs" / "fedavg-segmentation-1" / "rounds.jsonl"
+    log.write_text(log.read_text(encoding="utf-8").replace('"steps": 9', '"steps": 8', 1), encoding="utf-8")
+    assert "opened.json" in {one.where for one in verify(folder, quick=True).alterations}
+    api.report(folder)
+    named = {one.where: one.what for one in verify(folder).alterations}
+    assert set(named) == {"study.json/trainings/0/opened", "study.json/trainings/1/steps"}
+    assert named["study.json/trainings/1/steps"] == "the file says 270, opened.json and rounds.jsonl give 269"
 
 
 def test_a_number_changed_on_a_page_that_was_sealed_anew_is_named(study: Path) -> None:
