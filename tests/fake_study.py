@@ -116,6 +116,7 @@ def _matched(arms: Mapping[str, Any]) -> dict[str, Any]:
         value = arms[first]["macro"]["value"] - arms[second]["macro"]["value"]
         entry = {
             "arms": [first, second],
+            "scope": "within centers" if second == "local" else "pooled",
             "p": 0.02,
             "p_holm": 0.04,
             "test": "Wilcoxon signed ranks",
@@ -123,7 +124,10 @@ def _matched(arms: Mapping[str, Any]) -> dict[str, Any]:
         }
         entry |= {"reading": f"{first} better" if value > 0 else f"{second} better", "rank_biserial": 0.4}
         entry |= {"equivalence": {"margin": 0.02, "ci90": [value - 0.01, value + 0.01], "verdict": "not shown"}}
-        contrasts.append(entry | {"mixed": {"value": value, "ci": [value - 0.03, value + 0.03], "p": 0.1, "n": 36}})
+        models = {"mixed": 0.03, "fixed": 0.04}
+        contrasts.append(
+            entry | {name: {"value": value, "ci": [value - wide, value + wide]} for name, wide in models.items()}
+        )
     fairness = {
         arm: {
             "worst_center": "FA",
@@ -131,7 +135,7 @@ def _matched(arms: Mapping[str, Any]) -> dict[str, Any]:
             "gap": 0.1,
             "sd": 0.03,
             "margin": 0.02,
-            **({} if arm == "local" else {"harmed": ["DHA"]}),
+            **({} if arm == "local" else {"harmed": ["DHA", "FA"], "surely_harmed": ["DHA"]}),
         }
         for arm, scopes in arms.items()
     }
@@ -157,7 +161,10 @@ def _scopes(rows: Table) -> dict[str, Any]:
     centers = {center: _entry(float(np.mean(values)), 6) for center, values in by_center.items()}
     mean = float(np.mean([entry["value"] for entry in centers.values()]))
     seeds = {seed: float(np.mean([float(row["value"]) for row in rows if row["seed"] == seed])) for seed in "01"}
-    return {"pooled": _entry(mean, 36), "macro": _entry(mean, 36), "centers": centers, "seeds": seeds, "seed_sd": 0.01}
+    return {
+        **{scope: _entry(mean, 36) for scope in ("pooled", "within", "macro")},
+        **{"centers": centers, "seeds": seeds, "seed_sd": 0.01},
+    }
 
 
 def _entry(value: float, n: int) -> dict[str, Any]:
@@ -196,7 +203,8 @@ def _study(folder: Path, kind: str) -> dict[str, Any]:
             "method": arm,
             "task": task,
             "seed": seed,
-            "fold": 0,
+            "fold": "",
+            "dose": "",
             "train_centers": list(CENTERS),
             "folder": f"runs/{arm}-{task}-{seed}",
             "opened": list(CENTERS),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from ramw_fed.metrics.classification import CLASSIFICATION_METRICS
 from ramw_fed.report.digits import counted, short
 
 TITLES: Mapping[str, str] = MappingProxyType(
@@ -49,6 +50,16 @@ def title(metric: str) -> str:
     ('HD95 [px]', 'my_own')
     """
     return TITLES.get(metric, metric)
+
+
+def weighed_by(metric: str) -> str:
+    """Return what a center's value weighs by where a study takes a mean within centers.
+
+    >>> weighed_by("dsc"), weighed_by("auroc")
+    ('patients', 'pairs of an eroded and an intact joint')
+    """
+    joints = {"auroc": "pairs of an eroded and an intact joint", "auprc": "eroded joints"}
+    return joints.get(metric, "joints") if metric in CLASSIFICATION_METRICS else "patients"
 
 
 def form(metric: str) -> Callable[[float], str]:

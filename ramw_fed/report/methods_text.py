@@ -90,7 +90,7 @@ def run_methods(facts: Facts, marks: Bibliography) -> Section:
     knobs = facts.get("knobs")
     blocks: list[Paragraph | Items] = [Paragraph(text(_federation(facts, marks)))]
     if "segmentation" in facts.get("cards"):
-        blocks.append(Paragraph(text(_segmentation(knobs["segmentation"], marks))))
+        blocks.append(Paragraph(text(segmentation_words(knobs["segmentation"], marks))))
     if "erosion" in facts.get("cards"):
         blocks.append(Paragraph(text(_erosion(facts, marks))))
     blocks.append(Paragraph(text(statistics_words(knobs["resamples"], knobs["seed"], marks))))
@@ -107,19 +107,23 @@ def _federation(facts: Facts, marks: Bibliography) -> str:
     sides = "all radiographs of a patient lie on one side of it"
     if knobs["allow-leakage"]:
         sides = "a patient may lie on both of its sides, which was allowed for this run: its results are optimistic"
-    kind = (
-        f"a synthetic phantom cohort laid out as RAM-W600 {marks.cite('ramw600')}"
-        if manifest["cohort"]["kind"] == "phantom"
-        else "a cohort of real radiographs"
-    )
+    cohort = cohort_words(manifest["cohort"]["kind"], marks)
     return (
-        f"Data: {kind} (sha256 {manifest['cohort']['sha256'][:12]}). Training: {method_words(knobs['method'], marks)}"
+        f"Data: {cohort} (sha256 {manifest['cohort']['sha256'][:12]}). Training: {method_words(knobs['method'], marks)}"
         f"{mu}, over Flower {marks.cite('flower')}; {travels}. The {knobs['split']} split was used; {sides}. The round "
         "that is reported was chosen on the centers' validation data; the test split is opened once, after that choice."
     )
 
 
-def _segmentation(knobs: Mapping[str, Any], marks: Bibliography) -> str:
+def cohort_words(kind: str, marks: Bibliography) -> str:
+    """Say what the images are."""
+    if kind == "phantom":
+        return f"a synthetic phantom cohort laid out as RAM-W600 {marks.cite('ramw600')}"
+    return "a cohort of real radiographs"
+
+
+def segmentation_words(knobs: Mapping[str, Any], marks: Bibliography) -> str:
+    """Say how bones were learned and measured, from the knobs of the task in file spelling."""
     network = (
         f"{knobs['architecture']} {marks.cite('unet')}" if knobs["architecture"] == "unet" else knobs["architecture"]
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ramw_fed.config import RunConfig
 from ramw_fed.errors import RunError
@@ -172,12 +173,12 @@ def _totals(centers: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     return {name: sum(center[name] for center in centers.values()) for name in names}
 
 
-def describe_erosions(table: Table, threshold: float) -> dict[str, Any]:
+def describe_erosions(table: Table, threshold: float | NDArray[np.float64]) -> dict[str, Any]:
     """Count eroded and missed joints, over all, by center and by grade.
 
     Args:
         table: Predictions of the erosion task.
-        threshold: Joints with at least this probability are called eroded.
+        threshold: Joints with at least this probability are called eroded; one for all, or ``(joints,)``.
     """
     grade, probability = np.asarray(table["grade"]), np.asarray(table["probability"])
     missed = (grade > 0) & (probability < threshold)

@@ -1,16 +1,15 @@
 """The designs of a study, a section each: arms, matrix, held-out centers, scale and dose."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from ramw_fed.report.charts import Series, curves, forest, heat_map
-from ramw_fed.report.digits import chance, short
 from ramw_fed.report.document import Block, Paragraph, Section, Table, Text, text
 from ramw_fed.report.facts import Facts, numbered
-from ramw_fed.report.measures import LESS_IS_BETTER, form, title
+from ramw_fed.report.measures import LESS_IS_BETTER, form, title, weighed_by
+from ramw_fed.report.study_contrasts import contrasts, fairness, in_order
 from ramw_fed.report.tables import Address, arms_table
-from ramw_fed.report.words import list_words
 
 Blocks = Iterator[Block]
 
@@ -28,14 +27,9 @@ def design_sections(facts: Facts) -> list[Section]:
     return found
 
 
-def contrast_name(entry: Mapping[str, Any]) -> str:
-    """Return the two arms of a contrast."""
-    return " - ".join(entry.get("arms") or (entry["first"], entry["second"]))
-
-
 def _matched_arms(facts: Facts, at: Address, name: str) -> Blocks:
     task, metric = str(at[-2]), str(at[-1])
-    arms: dict[str, Address] = {arm: (*at, "arms", arm) for arm in _in_order(facts.keys(*at, "arms"))}
+    arms: dict[str, Address] = {arm: (*at, "arms", arm) for arm in in_order(facts.keys(*at, "arms"))}
     heading = f"{task.capitalize()}, {title(metric)}"
     yield arms_table(
         facts, name, f"{heading}: by center and arm, with 95 % intervals by patient", arms, metric, deep=False
@@ -47,96 +41,9 @@ def _matched_arms(facts: Facts, at: Address, name: str) -> Blocks:
     ]
     if panels:
         yield forest(f"{name}-forest", f"{heading} by arm", panels, is_shared=True)
-    yield from _contrasts(facts, at, name, heading)
-    yield from _fairness(facts, at, name, heading)
+    yield from contrasts(facts, at, name, heading)
+    yield from fairness(facts, at, name, heading)
     yield from _seeds(facts, arms, name, heading, metric)
-
-
-def _in_order(arms: Sequence[str]) -> list[str]:
-    """Return the arms that do without a federation first."""
-    return sorted(arms, key=lambda arm: ({"local": 0, "central": 1}.get(arm, 2), arm))
-
-
-def _contrasts(facts: Facts, at: Address, name: str, heading: str) -> Blocks:
-    entries: Sequence[Mapping[str, Any]] = facts.get(*at, "contrasts") if facts.has(*at, "contrasts") else ()
-    if not entries:
-        return
-    reasons: list[str] = []
-    rows = [_contrast_row(facts, (*at, "contrasts", place), entry, reasons) for place, entry in enumerate(entries)]
-    header = (
-        "contrast",
-        "patients",
-        "difference",
-        "p",
-        "p (Holm)",
-        "effect r",
-        "reading",
-        "equivalence",
-        "mixed model",
-    )
-    yield Table(
-        name=f"{name}-contrasts",
-        caption=f"{heading}: declared contrasts, first less second",
-        header=header,
-        rows=rows,
-        notes=(*numbered(reasons), *_tests(entries)),
-    )
-    shown = {contrast_name(entry): entry for entry in entries}
-    yield forest(f"{name}-differences", f"{heading}: declared contrasts", [("difference", shown)], zero=True)
-
-
-def _tests(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return by which test each p-value was computed."""
-    by_test: dict[str, list[str]] = {}
-    for entry in entries:
-        if "test" in entry:
-            by_test.setdefault(entry["test"], []).append(contrast_name(entry))
-    return [f"p by {test}: {list_words(names)}" for test, names in by_test.items()]
-
-
-def _contrast_row(facts: Facts, at: Address, entry: Mapping[str, Any], reasons: list[str]) -> list[Text]:
-    def optional(*keys: str, shown: Callable[[float], str] = short) -> Text:
-        known = facts.has(*at, *keys) and facts.get(*at, *keys) is not None
-        return (facts.number(*at, *keys, form=shown),) if known else ("-",)
-
-    equivalence: Text = ("-",)
-    if facts.has(*at, "equivalence", "verdict"):
-        margin = optional("equivalence", "margin")
-        equivalence = text(f"{entry['equivalence']['verdict']} (margin ", margin, ")")
-    mixed = facts.estimate(*at, "mixed", reasons=reasons) if facts.has(*at, "mixed", "value") else ("-",)
-    return [
-        (contrast_name(entry),),
-        facts.count(*at),
-        facts.estimate(*at, reasons=reasons),
-        optional("p", shown=chance),
-        optional("p_holm", shown=chance),
-        optional("rank_biserial"),
-        (str(entry.get("reading", "-")),),
-        equivalence,
-        mixed,
-    ]
-
-
-def _fairness(facts: Facts, at: Address, name: str, heading: str) -> Blocks:
-    arms = [arm for arm in _in_order(facts.keys(*at, "fairness")) if facts.has(*at, "fairness", arm, "worst")]
-    if not arms:
-        return
-
-    def row(arm: str) -> list[Text]:
-        entry = facts.get(*at, "fairness", arm)
-        spread: Text = (facts.number(*at, "fairness", arm, "sd"),) if entry.get("sd") is not None else ("-",)
-        harmed = list_words(entry["harmed"]) or "none" if "harmed" in entry and arm != "local" else "-"
-        worst = text(facts.number(*at, "fairness", arm, "worst"), f" ({entry['worst_center']})")
-        return [(arm,), worst, (facts.number(*at, "fairness", arm, "gap"),), spread, (harmed,)]
-
-    margin = facts.number(*at, "fairness", arms[0], "margin")
-    yield Table(
-        name=f"{name}-fairness",
-        caption=f"{heading}: how evenly the centers are served",
-        header=("arm", "worst center", "best less worst", "SD over centers", "worse off than alone"),
-        rows=[row(arm) for arm in arms],
-        notes=(f"Worse off than alone: by more than {margin.text}, the margin declared beforehand.",),
-    )
 
 
 def _seeds(facts: Facts, arms: Mapping[str, Address], name: str, heading: str, metric: str) -> Blocks:
@@ -191,12 +98,13 @@ def _matrix(facts: Facts, at: Address, name: str) -> Blocks:
     )
     if facts.has(*at, "gap", "value"):
         gap = facts.estimate(*at, "gap", reasons=[]) if found["gap"]["value"] is not None else (found["gap"]["reason"],)
-        yield Paragraph(text("Gap, at home less elsewhere, mean over centers: ", gap, "."))
+        said = f"Gap, at home less elsewhere, within centers, which weigh by their {weighed_by(metric)}: "
+        yield Paragraph(text(said, gap, "."))
 
 
 def _held_out(facts: Facts, at: Address, name: str) -> Blocks:
     task, metric = str(at[-2]), str(at[-1])
-    arms = _in_order(facts.keys(*at))
+    arms = in_order(facts.keys(*at))
     heading = f"{task.capitalize()}, {title(metric)}"
     centers = sorted({center for arm in arms for center in facts.keys(*at, arm, "centers")})
     reasons: list[str] = []
@@ -209,6 +117,10 @@ def _held_out(facts: Facts, at: Address, name: str) -> Blocks:
             cells += [*shown, ("-",)][:2]
         return [(label,), *cells]
 
+    cost = (
+        "Cost of being held out: member less held out, within the centers tested both ways, which weigh by their "
+        f"{weighed_by(metric)}."
+    )
     rows = [row(one, ("centers", one), ("inside", one)) for one in centers]
     rows += [row("macro", ("macro",)), row("cost of being held out", ("loss",))]
     yield Table(
@@ -216,7 +128,7 @@ def _held_out(facts: Facts, at: Address, name: str) -> Blocks:
         caption=f"{heading}: each center held out of training, and as a member of it",
         header=("center", *(f"{arm}, {shown}" for arm in arms for shown in ("held out", "member"))),
         rows=rows,
-        notes=(*numbered(reasons), "Cost of being held out: member less held out, mean over centers."),
+        notes=(*numbered(reasons), cost),
     )
     panels = [
         (
@@ -234,7 +146,7 @@ def _held_out(facts: Facts, at: Address, name: str) -> Blocks:
 def _along(axis: str) -> Callable[[Facts, Address, str], Blocks]:
     def show(facts: Facts, at: Address, name: str) -> Blocks:
         task, metric = str(at[-2]), str(at[-1])
-        arms = _in_order(facts.keys(*at))
+        arms = in_order(facts.keys(*at))
         points = sorted({point for arm in arms for point in facts.keys(*at, arm)}, key=float)
         heading = f"{task.capitalize()}, {title(metric)} by {axis}"
         reasons: list[str] = []

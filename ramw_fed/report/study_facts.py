@@ -4,18 +4,20 @@ import csv
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ramw_fed.config import RunConfig
+from ramw_fed.config_sources import resolve
 from ramw_fed.errors import RunError
 from ramw_fed.report.facts import Facts
 from ramw_fed.report.overlays import read_pictures
 from ramw_fed.report.run_facts import describe_erosions
-from ramw_fed.run_folder import RunFolder
+from ramw_fed.run_folder import DECISION, RunFolder
 from ramw_fed.tasks.task import Table
 
 _FILES = ("config.toml", "study.json", "analysis.json", "table.csv", "table.parquet", "opened.json")
@@ -28,13 +30,16 @@ class StudyMaterial:
 
     Attributes:
         facts: ``study``, ``analysis``, ``knobs`` and what was derived.
-        erosions: Arm to its scored joints under its first seed, in the columns of a run's predictions.
+        config: The knobs that all its runs share, under FedAvg.
+        erosions: Arm to its scored joints under its first seed, in the columns of a run's predictions; beside them
+            the ``fold`` and the ``threshold`` of the model that judged each.
         rounds: Key of a training to the records of its rounds.
-        pictures: Center to a JPEG of cases, where a training left some.
+        pictures: Center to a JPEG of cases, where some were drawn.
         sources: Name of a file to its sha256.
     """
 
     facts: Facts
+    config: RunConfig
     erosions: Mapping[str, Table]
     rounds: Mapping[str, list[dict[str, Any]]]
     pictures: Mapping[str, bytes]
@@ -59,31 +64,35 @@ def read_study(path: Path, *, analysis: Mapping[str, Any] | None = None) -> Stud
     study = read_json(path / "study.json")
     try:
         knobs = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
-        threshold = knobs.get("erosion", {}).get("threshold", 0.5)
-        erosions = _erosions(path / "table.csv", study)
+        config = run_config(knobs, "fedavg")
+        erosions = _erosions(path, study, config.erosion.threshold)
     except (OSError, KeyError, ValueError) as error:
         raise RunError(f"config.toml or table.csv of {path} is not what a study writes ({error})") from error
-    folders = {one["key"]: path / one["folder"] for one in study["trainings"]}
-    rounds = {key: RunFolder(folder).rounds() for key, folder in folders.items()}
+    rounds = {one["key"]: RunFolder(path / one["folder"]).rounds() for one in study["trainings"]}
     tree = {
         "study": study,
         "analysis": read_json(path / "analysis.json") if analysis is None else analysis,
         "knobs": knobs,
         "derived": {
-            "erosion": {arm: describe_erosions(table, threshold) for arm, table in erosions.items()},
+            "erosion": {arm: describe_erosions(table, table["threshold"]) for arm, table in erosions.items()},
             "availability": _totals(study["availability"]),
-            "threshold": threshold,
+            "prevalence": {arm: float((first_fold(table)["grade"] > 0).mean()) for arm, table in erosions.items()},
+            "thresholds": {arm: np.unique(table["threshold"]).tolist() for arm, table in erosions.items()},
         },
     }
-    places = [folder / "overlays" for folder in (path, *folders.values())]
-    pictures = next((read_pictures(place) for place in places if place.is_dir()), {})
     return StudyMaterial(
         facts=Facts(tree),
+        config=config,
         erosions=erosions,
         rounds={key: own for key, own in rounds.items() if own},
-        pictures=pictures,
+        pictures=read_pictures(path / "overlays"),
         sources=study_sources(path),
     )
+
+
+def run_config(knobs: Mapping[str, Any], method: str) -> RunConfig:
+    """Return what a study's file says of its runs under a method."""
+    return resolve({name: value for name, value in knobs.items() if name != "study"}, {"method": method})
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -105,7 +114,7 @@ def study_sources(path: Path) -> dict[str, str]:
     """Return the hash of each file that a report is made from."""
     files = [path / name for name in _FILES]
     files += sorted(path.glob("overlays/*.png")) + sorted(path.glob("runs/*/rounds.jsonl"))
-    files += sorted(path.glob("runs/*/overlays/*.png"))
+    files += sorted(path.glob(f"runs/*/{DECISION}"))
     return {file.relative_to(path).as_posix(): file_hash(file) for file in files if file.exists()}
 
 
@@ -125,25 +134,48 @@ def _totals(availability: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict
     }
 
 
-def _erosions(path: Path, study: Mapping[str, Any]) -> dict[str, Table]:
-    """Return the scored joints of each arm that was tested everywhere, under its first seed."""
+def _erosions(path: Path, study: Mapping[str, Any], threshold: float) -> dict[str, Table]:
+    """Return the scored joints of each arm that was tested everywhere, under its first seed, in all folds."""
     arms = ("central", *study["methods"])
     joints: dict[str, dict[tuple[str, ...], dict[str, float]]] = {}
     seeds: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with (path / "table.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["design"] != MATCHED or row["task"] != "erosion" or row["arm"] not in arms:
                 continue
             if seeds.setdefault(row["arm"], row["seed"]) == row["seed"]:
-                key = (row["test_center"], row["patient"], row["radiograph"], row["item"])
+                key = tuple(row[name] for name in ("test_center", "patient", "radiograph", "item", "fold"))
                 joints.setdefault(row["arm"], {}).setdefault(key, {})[row["measure"]] = float(row["value"] or "nan")
-    return {arm: _columns(joints[arm]) for arm in arms if arm in joints}
+    decided = _decided_thresholds(path, study)
+
+    def threshold_of(arm: str) -> Callable[[str], float]:
+        return lambda fold: decided.get((arm, seeds[arm], fold), threshold)
+
+    return {arm: _columns(joints[arm], threshold_of(arm)) for arm in arms if arm in joints}
 
 
-def _columns(joints: Mapping[tuple[str, ...], Mapping[str, float]]) -> Table:
+def first_fold(table: Table) -> Table:
+    """Return the joints of the first fold: scores of models of different folds do not rank together."""
+    own = table["fold"] == min(table["fold"].tolist())
+    return {name: column[own] for name, column in table.items()}
+
+
+def _decided_thresholds(path: Path, study: Mapping[str, Any]) -> dict[tuple[str, str, str], float]:
+    """Return the threshold of each training of all centers that chose one, by arm, seed and fold."""
+    found: dict[tuple[str, str, str], float] = {}
+    trainings = [one for one in study["trainings"] if one["task"] == "erosion" and not one["dose"]]
+    for one in sorted(trainings, key=lambda one: len(one["train_centers"])):  # those of all centers come last
+        folder = RunFolder(path / one["folder"])
+        if (folder.path / DECISION).exists():
+            found[one["arm"], str(one["seed"]), one["fold"]] = folder.decided_config().erosion.threshold
+    return found
+
+
+def _columns(joints: Mapping[tuple[str, ...], Mapping[str, float]], threshold_of: Callable[[str], float]) -> Table:
     keys = sorted(joints)
-    texts = dict(zip(("center", "patient", "name", "joint"), zip(*keys, strict=True), strict=True))
+    texts = dict(zip(("center", "patient", "name", "joint", "fold"), zip(*keys, strict=True), strict=True))
     numbers = {name: [joints[key][name] for key in keys] for name in ("probability", "grade")}
+    numbers["threshold"] = [threshold_of(fold) for fold in texts["fold"]]
     return {
         **{name: np.array(values, np.str_) for name, values in texts.items()},
         **{name: np.array(values, np.float64) for name, values in numbers.items()},

@@ -7,11 +7,18 @@ from typing import Any
 from ramw_fed.report import study_sections as sections
 from ramw_fed.report.citations import Bibliography
 from ramw_fed.report.document import Document, Items, Paragraph, Section, Table
-from ramw_fed.report.methods_text import method_words, statistics_words
+from ramw_fed.report.methods_text import (
+    cohort_words,
+    erosion_words,
+    method_words,
+    segmentation_words,
+    statistics_words,
+    threshold_words,
+)
 from ramw_fed.report.page import render
 from ramw_fed.report.run_report import REPORT, tools
 from ramw_fed.report.study_designs import design_sections
-from ramw_fed.report.study_facts import StudyMaterial, read_study
+from ramw_fed.report.study_facts import StudyMaterial, read_study, run_config
 from ramw_fed.report.tripod import tripod_section
 from ramw_fed.run_folder import write_atomically
 
@@ -51,32 +58,57 @@ def study_document(study: StudyMaterial, *, with_images: bool) -> Document:
 
 
 def _methods(study: StudyMaterial, marks: Bibliography) -> Section:
-    facts = study.facts.get("study")
-    methods = "; ".join(method_words(method, marks) for method in facts["methods"])
-    cohort = (
-        f"a synthetic phantom cohort laid out as RAM-W600 {marks.cite('ramw600')}"
-        if study.is_phantom
-        else "a cohort of real radiographs"
-    )
-    said = [
-        f"Data: {cohort} (sha256 {facts['cohort']['sha256'][:12]}); all radiographs of a patient lie on one side of a "
-        "split. Each test split was opened once per training, after every choice.",
-        f"Methods: {methods}. Federations ran over Flower {marks.cite('flower')}.",
-        _statistics(facts, marks),
-    ]
+    facts, config = study.facts.get("study"), study.config
+    said = [_data(study, marks), _federations(study, marks)]
+    if "segmentation" in facts["tasks"]:
+        said.append(segmentation_words(config.segmentation.write(), marks))
+    if "erosion" in facts["tasks"]:
+        choice = threshold_words(config.erosion, marks, None)
+        said.append(erosion_words(config.erosion, marks, top=None, choice=choice))
+    said.append(_statistics(facts, marks))
     blocks: list[Any] = [Paragraph((one,)) for one in said]
     blocks.append(Items([(work,) for work in marks.listed()], title="References"))
     return Section(name="methods", title="Methods", blocks=blocks)
 
 
+def _data(study: StudyMaterial, marks: Bibliography) -> str:
+    facts, config = study.facts.get("study"), study.config
+    sides = "all radiographs of a patient lie on one side of a split"
+    if config.allow_leakage and config.split == "official" and facts["folds"] == 1:
+        sides = "a patient may lie on both sides of a split, which was allowed: its results are optimistic"
+    split = f"{facts['folds']} folds by patient" if facts["folds"] > 1 else f"the {config.split} split"
+    return (
+        f"Data: {cohort_words(facts['kind'], marks)} (sha256 {facts['cohort']['sha256'][:12]}); {split} was used; "
+        f"{sides}. Each test split was opened once per training, after every choice."
+    )
+
+
+def _federations(study: StudyMaterial, marks: Bibliography) -> str:
+    facts, knobs = study.facts.get("study"), study.facts.get("knobs")
+    methods = []
+    for method in facts["methods"]:
+        mu = run_config(knobs, method).proximal_mu
+        methods.append(method_words(method, marks) + (f", mu = {mu:g}" if mu is not None else ""))
+    said = (
+        f"Methods: {'; '.join(methods)}. Federations ran over Flower {marks.cite('flower')}. The round of each "
+        "training was chosen on its own centers' validation data."
+    )
+    grid = "; ".join(f"{name} of {', '.join(values)}" for name, values in sorted(facts.get("tune", {}).items()))
+    if grid:
+        said += f" Tuned, by each arm on the validation data of its first seed: {grid}; what follows says the others."
+    return said
+
+
 def _statistics(facts: Mapping[str, Any], marks: Bibliography) -> str:
     margins = ", ".join(f"{name} {value:g}" for name, value in sorted(facts["margins"].items()))
-    more = [
-        f"Contrasts were declared beforehand: means of patients by Wilcoxon's signed ranks {marks.cite('wilcoxon')} "
-        "(with rank-biserial r), ranks of joints by bootstrap over patients; p-values after Holm over all of them "
-        f"{marks.cite('holm')}.",
-        "Seeds are replicates of one arm, never more patients.",
-    ]
+    more = ["No contrast was declared beforehand, and none is tested."]
+    if facts["contrasts"]:
+        more = [
+            f"Contrasts were declared beforehand: means of patients by Wilcoxon's signed ranks "
+            f"{marks.cite('wilcoxon')} (with rank-biserial r), ranks of joints by bootstrap over patients; p-values "
+            f"after Holm over all of them {marks.cite('holm')}."
+        ]
+    more.append("Seeds are replicates of one arm, never more patients.")
     if margins:
         more.append(f"Equivalence by two one-sided tests {marks.cite('tost')} within the margins {margins}.")
     return statistics_words(facts["resamples"], facts["seed"], marks, more)

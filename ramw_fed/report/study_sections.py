@@ -11,8 +11,8 @@ from ramw_fed.report.document import Block, Paragraph, Picture, Section, Table, 
 from ramw_fed.report.erosion_charts import Scores, calibration, roc_and_pr
 from ramw_fed.report.measures import form, title
 from ramw_fed.report.methods_text import method_name
-from ramw_fed.report.study_designs import contrast_name
-from ramw_fed.report.study_facts import MATCHED, StudyMaterial
+from ramw_fed.report.study_contrasts import SCOPES, contrast_name
+from ramw_fed.report.study_facts import MATCHED, StudyMaterial, first_fold
 from ramw_fed.report.words import PHANTOM_WARNING, list_words
 
 _COUNTS = (
@@ -59,8 +59,9 @@ def _arms_words(study: StudyMaterial, task: str, metric: str) -> Text:
     said.append(". ")
     contrasts: Sequence[Mapping[str, Any]] = facts.get(*at, "contrasts") if facts.has(*at, "contrasts") else ()
     for place, entry in enumerate(contrasts):
+        name = f"{contrast_name(entry)} ({SCOPES[entry['scope']]})"
         if entry["value"] is None:
-            said.append(f"{contrast_name(entry)} is not estimable: {entry['reason']}. ")
+            said.append(f"{name} is not estimable: {entry['reason']}. ")
             continue
         difference = facts.estimate(*at, "contrasts", place, reasons=[])
         verdict = (
@@ -68,7 +69,7 @@ def _arms_words(study: StudyMaterial, task: str, metric: str) -> Text:
             if "verdict" in entry.get("equivalence", {})
             else ""
         )
-        said += [f"{contrast_name(entry)}: ", difference, f", {entry.get('reading', 'not tested')}{verdict}. "]
+        said += [f"{name}: ", difference, f", {entry.get('reading', 'not tested')}{verdict}. "]
     return text(*said)
 
 
@@ -114,30 +115,45 @@ def missed(study: StudyMaterial) -> Section | None:
         return text(missed, " of ", eroded)
 
     rows = [[(grade,), *(cell(arm, grade) for arm in arms)] for grade in grades]
-    threshold = facts.number("derived", "threshold")
     table = Table(
         name="missed-grades",
         caption="Missed erosions of the test split by true grade and arm, under the first seed",
         header=("grade", *arms),
         rows=rows,
     )
-    said = Paragraph(text("A joint is called eroded from a probability of ", threshold, " on."))
-    return Section(name="missed", title="Missed erosions", blocks=[said, table])
+    return Section(name="missed", title="Missed erosions", blocks=[Paragraph(_thresholds(study)), table])
+
+
+def _thresholds(study: StudyMaterial) -> Text:
+    """Say from which probability on a joint is called eroded: one for all models, or each model's own."""
+    facts, at = study.facts, ("derived", "thresholds")
+    arms = facts.keys(*at)
+    if len({value for arm in arms for value in facts.get(*at, arm)}) == 1:
+        return text("A joint is called eroded from a probability of ", facts.number(*at, arms[0], 0), " on.")
+    said: list[Any] = ["A joint is called eroded from the probability on that its model chose on validation: "]
+    for place, arm in enumerate(arms):
+        said.append(f"{'; ' if place else ''}{arm} ")
+        for number in range(len(facts.get(*at, arm))):
+            said += [", " if number else "", facts.number(*at, arm, number)]
+    return text(*said, ".")
 
 
 def discrimination(study: StudyMaterial) -> Section | None:
     """Draw ROC, precision-recall and calibration by arm; None without scored joints of both classes."""
+    shown = {arm: first_fold(table) for arm, table in study.erosions.items()}
     arms: dict[str, Scores] = {
         arm: (np.asarray(table["probability"], np.float64), np.asarray(table["grade"]) > 0)
-        for arm, table in study.erosions.items()
+        for arm, table in shown.items()
     }
     arms = {arm: scores for arm, scores in arms.items() if 0 < scores[1].sum() < len(scores[1])}
     if not arms:
         return None
     first = next(iter(arms))
-    prevalence = study.facts.number("derived", "erosion", first, "prevalence", form=percent)
+    prevalence = study.facts.number("derived", "prevalence", first, form=percent)
+    fold = shown[first]["fold"][0]
+    models = f"the first seed, fold {fold}" if fold else "the first seed"
     said = text(
-        "All centers pooled, under the first seed. Prevalence of erosions among the scored test joints: ",
+        f"All centers pooled, under {models}. Prevalence of erosions among the scored joints tested there: ",
         prevalence,
         ".",
     )
@@ -227,8 +243,13 @@ def cases(study: StudyMaterial, *, with_images: bool) -> Section | None:
     if not with_images:
         said = "Radiographs are not shown: they are patients'. `ramw-fed report --with-images` adds them."
         return Section(name="cases", title="Cases", blocks=[Paragraph((said,), kind="warning")])
+    method = method_name(study.facts.get("study", "methods")[-1])
+    said = (
+        f"Drawn by {method}, the study's last method, under its first seed and fold, as each picture's label says. "
+        "Predicted outlines in colours, true ones in white. Cases are chosen by mean DSC over bones."
+    )
     pictures = [
         Picture(name=f"case-{place}", caption=f"{center}: worst, median and best test radiograph", jpeg=jpeg)
         for place, (center, jpeg) in enumerate(study.pictures.items())
     ]
-    return Section(name="cases", title="Cases", blocks=pictures)
+    return Section(name="cases", title="Cases", blocks=[Paragraph((said,)), *pictures])

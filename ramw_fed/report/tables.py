@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from ramw_fed.report.document import Table, Text
 from ramw_fed.report.facts import Facts, numbered
-from ramw_fed.report.measures import form, title
+from ramw_fed.report.measures import form, title, weighed_by
 
 Address = tuple[str | int, ...]
+_WITHIN = "within centers"
 
 
 def scopes_table(
@@ -42,7 +43,7 @@ def scopes_table(
 def arms_table(
     facts: Facts, name: str, caption: str, arms: Mapping[str, Address], metric: str, *, deep: bool = True
 ) -> Table:
-    """Lay one measure of several arms side by side, a row a center, then macro and pooled.
+    """Lay one measure of several arms side by side, a row a center, then macro, within centers and pooled.
 
     Args:
         facts: All numbers.
@@ -54,17 +55,21 @@ def arms_table(
     """
     first, entry = next(iter(arms.values())), (metric,) if deep else ()
     centers = sorted({center for at in arms.values() for center in facts.keys(*at, "centers")})
-    places: list[Address] = [*(("centers", center) for center in centers), ("macro",), ("pooled",)]
+    places: list[Address] = [*(("centers", center) for center in centers), ("macro",)]
+    is_within = facts.has(*first, "within")
+    places += [("within",), ("pooled",)] if is_within else [("pooled",)]
     reasons: list[str] = []
     rows = [
         [
-            (str(place[-1]),),
+            (_WITHIN if place == ("within",) else str(place[-1]),),
             facts.count(*first, *place, *entry),
             *(facts.estimate(*at, *place, *entry, reasons=reasons, form=form(metric)) for at in arms.values()),
         ]
         for place in places
     ]
-    return Table(name=name, caption=caption, header=("center", "patients", *arms), rows=rows, notes=numbered(reasons))
+    said = f"{_WITHIN.capitalize()}: the centers' own values, which weigh by their {weighed_by(metric)}."
+    notes = (*numbered(reasons), *([said] if is_within else []))
+    return Table(name=name, caption=caption, header=("center", "patients", *arms), rows=rows, notes=notes)
 
 
 def parts_table(facts: Facts, name: str, caption: str, at: Address, kind: str, metrics: Sequence[str]) -> Table:

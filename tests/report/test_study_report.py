@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import fake_study
+import numpy as np
 import pages
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,8 +13,10 @@ import pytest
 
 from ramw_fed import api
 from ramw_fed.errors import RunError
+from ramw_fed.report.overlays import write_png
 from ramw_fed.report.page import seal
 from ramw_fed.report.parsing import read_page
+from ramw_fed.report.study_facts import study_sources
 from ramw_fed.report.study_report import write_study_report
 from ramw_fed.verification import StudyFiles, Verification, verify_report
 
@@ -56,8 +59,130 @@ def test_contrasts_stand_in_the_summary_with_their_reading(study: Path) -> None:
     summary = read_page((study / "report.html").read_text(encoding="utf-8")).sections["summary"]
     address = "/analysis/designs/matched-arms/segmentation/dsc/contrasts/0/value"
     assert (address, repr(found["value"])) in [(path, value) for path, value, _ in summary.numbers]
-    assert "fedprox - fedavg: " in summary.words
+    assert "fedprox - fedavg (all patients pooled): " in summary.words
+    assert "fedprox - local (within centers): " in summary.words
     assert found["reading"] in summary.words
+
+
+def test_a_table_of_contrasts_says_over_whom_what_its_difference_is_and_both_models(study: Path) -> None:
+    section = read_page((study / "report.html").read_text(encoding="utf-8")).sections["matched-arms"]
+    assert re.search(r"fedprox - local</th>\s*<td>within centers<", section.words)
+    assert "Hodges-Lehmann median shift" in section.words
+    at = "/analysis/designs/matched-arms/segmentation/dsc"
+    paths = {path for path, *_ in section.numbers}
+    assert {f"{at}/contrasts/0/mixed/value", f"{at}/contrasts/0/fixed/value", f"{at}/arms/local/within/value"} <= paths
+    assert "DHA and FA</td><td>DHA<" in section.words
+    assert "which weigh by their pairs of an eroded and an intact joint" in section.words
+
+
+def test_means_within_centers_are_not_called_means_over_centers(study: Path) -> None:
+    sections = read_page((study / "report.html").read_text(encoding="utf-8")).sections
+    for name in ("cross-site-matrix", "leave-one-center-out"):
+        assert "mean over centers" not in sections[name].words
+        assert "which weigh by their patients" in sections[name].words
+
+
+def test_what_was_not_declared_is_not_said_to_be(study: Path, tmp_path: Path) -> None:
+    stated = json.loads((study / "study.json").read_text(encoding="utf-8"))
+    folder = after_report(study, tmp_path)
+    (folder / "study.json").write_text(json.dumps({**stated, "contrasts": [], "margins": {}}), encoding="utf-8")
+    analysis = (folder / "analysis.json").read_text(encoding="utf-8")
+    (folder / "analysis.json").write_text(analysis.replace('"margin": 0.02,', '"margin": 0.0,'), encoding="utf-8")
+    knobs = (folder / "config.toml").read_text(encoding="utf-8")
+    (folder / "config.toml").write_text(f"allow-leakage = true\n{knobs}", encoding="utf-8")
+    api.report(folder)
+    for place, is_declared in ((study, True), (folder, False)):
+        sections = read_page((place / "report.html").read_text(encoding="utf-8")).sections
+        assert ("the margin declared beforehand" in sections["matched-arms"].words) is is_declared
+        assert ("no margin was declared" in sections["matched-arms"].words) is not is_declared
+        assert ("Contrasts were declared beforehand" in sections["methods"].words) is is_declared
+        assert ("lie on one side of a split" in sections["methods"].words) is is_declared
+        assert ("its results are optimistic" in sections["methods"].words) is not is_declared
+
+
+def test_methods_say_what_the_checklist_counts_as_reported(study: Path, tmp_path: Path) -> None:
+    folder = after_report(study, tmp_path)
+    stated = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    (folder / "study.json").write_text(json.dumps({**stated, "tune": {"learning-rate": ["0.1", "0.2"]}}))
+    knobs = 'num-rounds = 9\nproximal-mu = 0.25\n[erosion]\nloss = "focal"\nthreshold-rule = "youden"\n'
+    (folder / "config.toml").write_text(f"{knobs}[study]\nseeds = 2\n", encoding="utf-8")
+    api.report(folder)
+    words = read_page((folder / "report.html").read_text(encoding="utf-8")).sections["methods"].words
+    wanted = ["with encoder tu-test_resnet at 96 px", "9 rounds of 3 local epochs", "adamw at 0.006", "mu = 0.25"]
+    wanted += ["the focal loss with gamma = 2", "every joint once a pass", "largest sum of sensitivity and specificity"]
+    wanted += ["learning-rate of 0.1, 0.2"]
+    assert [one for one in wanted if one not in words] == []
+
+
+def joints(study: Path, arm: str) -> list[tuple[float, float, str]]:
+    """Return probability, grade and patient of an arm's joints under its first seed."""
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    for row in fake_study.read_table(study):
+        if (row["task"], row["arm"], row["seed"]) == ("erosion", arm, "0"):
+            key = (row["patient"], row["test_center"], row["item"])
+            found.setdefault(key, {})[row["measure"]] = float(row["value"])
+    return [(one["probability"], one["grade"], key[0]) for key, one in found.items()]
+
+
+def numbers_of(study: Path, section: str) -> dict[str, float]:
+    page = read_page((study / "report.html").read_text(encoding="utf-8"))
+    return {path: float(value) for path, value, _ in page.sections[section].numbers}
+
+
+def missed_of(study: Path, arm: str) -> float:
+    found = numbers_of(study, "missed")
+    return sum(
+        value for path, value in found.items() if path.startswith(f"/derived/erosion/{arm}/") and "missed" in path
+    )
+
+
+def test_a_threshold_above_the_tasks_tables_is_the_one_of_all_models(study: Path, tmp_path: Path) -> None:
+    folder = after_report(study, tmp_path)
+    (folder / "config.toml").write_text("threshold = 0.3\n", encoding="utf-8")
+    api.report(folder)
+    wanted = sum(probability < 0.3 for probability, grade, _ in joints(folder, "fedavg") if grade > 0)
+    assert missed_of(folder, "fedavg") == wanted != missed_of(study, "fedavg")
+    assert numbers_of(folder, "missed")["/derived/thresholds/central/0"] == 0.3
+
+
+def test_models_that_chose_their_thresholds_are_counted_by_their_own_and_folds_are_not_ranked_together(
+    study: Path, tmp_path: Path
+) -> None:
+    folder = after_report(study, tmp_path)
+    lines = [
+        re.sub(r"^(([^,]*,){5}),", rf"\g<1>{'1/3' if re.search('erosion,000[0-2],', line) else '2/3'},", line)
+        if ",erosion," in line
+        else line
+        for line in (study / "table.csv").read_text(encoding="utf-8").splitlines()
+    ]
+    (folder / "table.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    stated = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    run = next(one for one in stated["trainings"] if (one["arm"], one["task"], one["seed"]) == ("fedavg", "erosion", 0))
+    run["fold"] = "2/3"
+    (folder / "study.json").write_text(json.dumps(stated), encoding="utf-8")
+    place = folder / run["folder"]
+    (place / "config.toml").write_text('tasks = "erosion"\n', encoding="utf-8")
+    (place / "decision.json").write_text('{"erosion": {"knobs": {"threshold": 0.25}}}', encoding="utf-8")
+    api.report(folder)
+    first = {f"000{patient}" for patient in range(3)}
+    own = [(p < (0.5 if patient in first else 0.25)) for p, grade, patient in joints(study, "fedavg") if grade > 0]
+    assert missed_of(folder, "fedavg") == sum(own) != missed_of(study, "fedavg")
+    assert missed_of(folder, "fedprox") == missed_of(study, "fedprox")
+    assert numbers_of(folder, "missed")["/derived/thresholds/fedavg/0"] == 0.25
+    eroded = [grade > 0 for _, grade, patient in joints(study, "central") if patient in first]
+    assert numbers_of(folder, "discrimination")["/derived/prevalence/central"] == sum(eroded) / len(eroded)
+    words = read_page((folder / "report.html").read_text(encoding="utf-8")).sections["discrimination"].words
+    assert "under the first seed, fold 1/3" in words
+    assert f"{run['folder']}/decision.json" in study_sources(folder)
+
+
+def test_cases_say_which_model_drew_them(study: Path, tmp_path: Path) -> None:
+    folder = after_report(study, tmp_path)
+    write_png(folder / "overlays" / "HU.png", np.zeros((8, 8, 3), np.uint8))
+    api.report(folder)
+    words = read_page((folder / "report.html").read_text(encoding="utf-8")).sections["cases"].words
+    assert "Drawn by FedProx" in words
+    assert "first seed and fold" in words
 
 
 def test_fewer_than_five_seeds_are_said_to_rank_nothing(study: Path) -> None:
