@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from knees import BONES, JOINTS, write_knees
 
@@ -63,3 +64,18 @@ def test_the_models_carry_the_knees_description(finished: RunFolder, knees: Path
     assert sorted(path.stem for path in (finished.path / "overlays").iterdir()) == CENTERS
     measured = api.evaluate(finished.path, knees)
     assert measured["erosion"]["test"]["pooled"]["auroc"]["n"] == 12
+
+
+def test_a_cohort_of_one_bone_without_pairs_is_summarised_and_its_report_verified(tmp_path: Path) -> None:
+    root = write_knees(tmp_path / "knees", 2)
+    text = (root / "cohort.toml").read_text().replace('bones = ["Femur", "Tibia"]', 'bones = ["Femur"]')
+    text = "\n".join(line for line in text.splitlines() if not line.startswith(("overlap_pairs", "joint_spaces")))
+    (root / "cohort.toml").write_text(text)
+    for path in (root / "masks").iterdir():
+        np.save(path, np.load(path)[:1])
+    small = {"num-rounds": 1, "local-epochs": 1, "image-size": 32, "workers": 1, "resamples": 100}
+    config = {"cohort": str(root), "tasks": "segmentation", **small, "segmentation": {"depth": 3, "decoder-width": 16}}
+    run = api.run(resolve(config), out=tmp_path / "run")
+    assert run.read_predictions("segmentation")["dsc"].ndim == 1
+    found = api.verify(run.path / "report.html")
+    assert not found.alterations, found.alterations

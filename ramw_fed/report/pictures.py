@@ -75,8 +75,10 @@ def pick_cases(table: Path) -> dict[str, list[tuple[str, str, float]]]:
     values: dict[str, list[tuple[float, str]]] = {}
     with table.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            bones = [float(value) for key, value in row.items() if key.startswith("dsc_")]
-            values.setdefault(row["center"], []).append((float(np.nanmean(bones)), row["name"]))
+            bones = [float(value) for key, value in row.items() if key == "dsc" or key.startswith("dsc_")]
+            known = [value for value in bones if not np.isnan(value)]
+            if known:
+                values.setdefault(row["center"], []).append((float(np.mean(known)), row["name"]))
     cases = {}
     for center, found in values.items():
         ordered = sorted(found)

@@ -175,18 +175,23 @@ def summarize(
     centers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the scopes of ``metrics.json`` for what :func:`measure` returned at one or more centers."""
+    widths = len(description.bones), len(description.overlap_pairs), len(description.joint_spaces)
+
+    def wide(name: str, width: int) -> NDArray[np.float64]:
+        # a table that was read back has no column of no width, and one of width 1 has lost its second dimension
+        return np.asarray(table.get(name, ()), np.float64).reshape(len(table["name"]), width)
+
     own = SegmentationTable(
         centers=tuple(map(str, table["center"])),
         patients=tuple(map(str, table["patient"])),
         radiographs=tuple(map(str, table["name"])),
         bones=description.bones,
         overlaps=tuple("+".join(pair) for pair in description.overlap_pairs),
-        bone_values={name: np.asarray(table[name], np.float64) for name in MEASURES},
-        overlap_values={name: np.asarray(table[f"overlap_{name}"], np.float64) for name in MEASURES},
+        bone_values={name: wide(name, widths[0]) for name in MEASURES},
+        overlap_values={name: wide(f"overlap_{name}", widths[1]) for name in MEASURES},
         spaces=tuple("+".join(pair) for pair in description.joint_spaces),
         space_errors={
-            kind: np.asarray(table[f"{kind}_predicted"], np.float64) - np.asarray(table[f"{kind}_true"], np.float64)
-            for kind in JOINT_SPACE_KINDS
+            kind: wide(f"{kind}_predicted", widths[2]) - wide(f"{kind}_true", widths[2]) for kind in JOINT_SPACE_KINDS
         },
     )
     listed = sorted({*own.centers, *centers})
