@@ -226,6 +226,7 @@ def _study(folder: Path, kind: str) -> dict[str, Any]:
         "tasks": list(METRICS),
         "designs": list(DESIGNS),
         "methods": list(METHODS),
+        "own_models": [],
         "seeds": [0, 1],
         "folds": 1,
         "contrasts": [["fedprox", "fedavg"], ["fedprox", "local"], ["fedprox", "central"]],

@@ -108,6 +108,8 @@ def _statistics(facts: Mapping[str, Any], marks: Bibliography) -> str:
             f"{marks.cite('wilcoxon')} (with rank-biserial r), ranks of joints by bootstrap over patients; p-values "
             f"after Holm over all of them {marks.cite('holm')}."
         ]
+    if facts["folds"] > 1:
+        more.append("Each fold has a model of its own: AUROC and AUPRC rank joints within a fold only.")
     more.append("Seeds are replicates of one arm, never more patients.")
     if margins:
         more.append(f"Equivalence by two one-sided tests {marks.cite('tost')} within the margins {margins}.")

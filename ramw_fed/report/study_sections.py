@@ -130,7 +130,9 @@ def _thresholds(study: StudyMaterial) -> Text:
     arms = facts.keys(*at)
     if len({value for arm in arms for value in facts.get(*at, arm)}) == 1:
         return text("A joint is called eroded from a probability of ", facts.number(*at, arms[0], 0), " on.")
-    said: list[Any] = ["A joint is called eroded from the probability on that its model chose on validation: "]
+    said: list[Any] = [
+        "A joint is called eroded from the probability on that its model chose on validation, where it could: "
+    ]
     for place, arm in enumerate(arms):
         said.append(f"{'; ' if place else ''}{arm} ")
         for number in range(len(facts.get(*at, arm))):
@@ -140,7 +142,8 @@ def _thresholds(study: StudyMaterial) -> Text:
 
 def discrimination(study: StudyMaterial) -> Section | None:
     """Draw ROC, precision-recall and calibration by arm; None without scored joints of both classes."""
-    shown = {arm: first_fold(table) for arm, table in study.erosions.items()}
+    apart = study.facts.get("study", "own_models")
+    shown = {arm: first_fold(table) for arm, table in study.erosions.items() if arm not in apart}
     arms: dict[str, Scores] = {
         arm: (np.asarray(table["probability"], np.float64), np.asarray(table["grade"]) > 0)
         for arm, table in shown.items()
@@ -156,6 +159,7 @@ def discrimination(study: StudyMaterial) -> Section | None:
         f"All centers pooled, under {models}. Prevalence of erosions among the scored joints tested there: ",
         prevalence,
         ".",
+        f" Left out: {list_words(apart)}, whose centers have models of their own." if apart else "",
     )
     blocks: list[Block] = [Paragraph(said), roc_and_pr("roc-pr", arms, float(prevalence.value))]
     blocks += [

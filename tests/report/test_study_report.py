@@ -176,6 +176,17 @@ def test_models_that_chose_their_thresholds_are_counted_by_their_own_and_folds_a
     assert f"{run['folder']}/decision.json" in study_sources(folder)
 
 
+def test_scores_of_centers_with_models_of_their_own_are_not_ranked_together(study: Path, tmp_path: Path) -> None:
+    folder = after_report(study, tmp_path)
+    stated = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    (folder / "study.json").write_text(json.dumps({**stated, "own_models": ["fedavg"]}), encoding="utf-8")
+    api.report(folder)
+    words = read_page((folder / "report.html").read_text(encoding="utf-8")).sections["discrimination"].words
+    assert "Left out: fedavg" in words
+    assert 'id="calibration-fedprox"' in words
+    assert 'id="calibration-fedavg"' not in words
+
+
 def test_cases_say_which_model_drew_them(study: Path, tmp_path: Path) -> None:
     folder = after_report(study, tmp_path)
     write_png(folder / "overlays" / "HU.png", np.zeros((8, 8, 3), np.uint8))
