@@ -29,7 +29,9 @@ Table = list[dict[str, str]]
 def write_study(folder: Path, *, kind: str = "phantom") -> None:
     """Write everything but the report."""
     folder.mkdir(parents=True)
-    (folder / "config.toml").write_text('tasks = ["segmentation", "erosion"]\n[erosion]\nthreshold = 0.5\n')
+    (folder / "config.toml").write_text(
+        'tasks = ["segmentation", "erosion"]\n[erosion]\nthreshold = 0.5\n[study]\nseeds = 2\n'
+    )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

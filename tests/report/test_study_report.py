@@ -138,7 +138,7 @@ def missed_of(study: Path, arm: str) -> float:
 
 def test_a_threshold_above_the_tasks_tables_is_the_one_of_all_models(study: Path, tmp_path: Path) -> None:
     folder = after_report(study, tmp_path)
-    (folder / "config.toml").write_text("threshold = 0.3\n", encoding="utf-8")
+    (folder / "config.toml").write_text("threshold = 0.3\n[study]\nseeds = 2\n", encoding="utf-8")
     api.report(folder)
     wanted = sum(probability < 0.3 for probability, grade, _ in joints(folder, "fedavg") if grade > 0)
     assert missed_of(folder, "fedavg") == wanted != missed_of(study, "fedavg")
@@ -301,6 +301,7 @@ def test_a_number_changed_on_a_page_that_was_sealed_anew_is_named(study: Path) -
 
 
 def test_a_folder_without_a_finished_study_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[study]\n", encoding="utf-8")
     (tmp_path / "study.json").write_text("{", encoding="utf-8")
     with pytest.raises(RunError, match="did not finish"):
         api.report(tmp_path)
