@@ -9,6 +9,10 @@ CITATIONS: Mapping[str, str] = MappingProxyType(
         "fedavg": "McMahan et al. Communication-efficient learning of deep networks from decentralized data. AISTATS "
         "2017. arXiv:1602.05629.",
         "fedprox": "Li et al. Federated optimization in heterogeneous networks. MLSys 2020. arXiv:1812.06127.",
+        "fedbn": "Li et al. FedBN: federated learning on non-IID features via local batch normalization. ICLR 2021. "
+        "arXiv:2102.07623.",
+        "silobn": "Andreux et al. Siloed federated learning for multi-centric histopathology datasets. DART 2020. "
+        "arXiv:2008.07424.",
         "flower": "Beutel et al. Flower: a friendly federated learning research framework. arXiv:2007.14390, 2020.",
         "unet": "Ronneberger et al. U-Net: convolutional networks for biomedical image segmentation. MICCAI 2015. "
         "doi:10.1007/978-3-319-24574-4_28.",

@@ -32,7 +32,7 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "slope": "calibration slope",
         "intercept": "calibration intercept",
         "qwk": "weighted kappa",
-        "mae": "MAE of grades",
+        "mae": "MAE",
         "within1": "within one grade",
         "bias": "bias [mm]",
         "loa_low": "lower limit [mm]",

@@ -17,6 +17,14 @@ _METHODS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
             "FedProx: FedAvg, with a proximal term that holds each center's steps near the shared weights",
             ("fedavg", "fedprox"),
         ),
+        "fedbn": (
+            "FedBN: FedAvg of all but batch normalisation, which stays at each center with its scale and statistics",
+            ("fedavg", "fedbn"),
+        ),
+        "silobn": (
+            "SiloBN: FedAvg, while the running statistics of batch normalisation stay at each center",
+            ("fedavg", "silobn"),
+        ),
     }
 )
 _NAMES: Mapping[str, str] = MappingProxyType(
@@ -101,6 +109,8 @@ def run_methods(facts: Facts, marks: Bibliography) -> Section:
 def _federation(facts: Facts, marks: Bibliography) -> str:
     knobs, manifest = facts.get("knobs"), facts.get("manifest")
     mu = f" with mu = {knobs['proximal-mu']:g}" if "proximal-mu" in knobs else ""
+    if "unseen-batch-norm" in knobs:
+        mu += f"; a center that took no part gets its batch normalisation by the rule {knobs['unseen-batch-norm']}"
     travels = "weights travel, radiographs do not"
     if knobs.get("pool"):
         travels = "here with all radiographs pooled as one center's"
@@ -154,11 +164,14 @@ def erosion_words(config: ErosionConfig, marks: Bibliography, *, top: int | None
         choice: How the threshold came about, see :func:`threshold_words`.
     """
     knobs, scale = config.write(), "" if top is None else f", 0 to {top}"
+    # The grades of RAM-W600's joints are 0 to 5; a cohort that declares others has a scale of its own.
+    named = f"its scale{scale}"
+    if top in (None, 5):
+        named = f"the Sharp/van der Heijde scale{scale} {marks.cite('svdh')}"
     words, keys = _LOSSES[config.loss]
     loss = words.format(**knobs, counts=_COUNTS[config.prior or "local"]) + (f" {marks.cite(*keys)}" if keys else "")
     return (
-        f"Erosion: a joint counts as eroded from grade 1 of the Sharp/van der Heijde scale{scale} "
-        f"{marks.cite('svdh')}; a {config.encoder} sees a crop of {config.crop_size} px around it, learning by "
+        f"Erosion: a joint counts as eroded from grade 1 of {named}; a {config.encoder} sees a crop of {config.crop_size} px around it, learning by "
         f"{loss}, {_ROWS[config.rows]}; {_training(knobs)}. {choice} Because erosions are rare, AUPRC stands beside "
         f"AUROC {marks.cite('prauc')}; calibration by slope, intercept and error {marks.cite('calibration')}."
     )

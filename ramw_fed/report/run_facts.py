@@ -170,7 +170,8 @@ def _derive(config: RunConfig, manifest: Mapping[str, Any], tables: Mapping[str,
 
 def _totals(centers: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     names = ("patients", "examples", "validation", "test")
-    return {name: sum(center[name] for center in centers.values()) for name in names}
+    totals = {name: sum(center[name] for center in centers.values()) for name in names}
+    return {**totals, "centers": sum(center["patients"] > 0 for center in centers.values())}
 
 
 def describe_erosions(table: Table, threshold: float | NDArray[np.float64]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def agreement(run: RunMaterial) -> Section | None:
         " mm; ",
         run.facts.number(*at, "unknown", form=str),
         " could not be measured in the prediction. Spaces of one patient are not independent: the limits describe "
-        "these spaces and are no interval.",
+        "these spaces and are no interval. The drawing pools all spaces; the table has each of its own, by patient.",
     )
     means, differences = (predicted + true)[known] / 2, (predicted - true)[known]
     drawn = bland_altman("bland-altman", means, differences, "mm")

@@ -55,9 +55,13 @@ def what_was_done(facts: Facts, method: str) -> Text:
             *count(facts, "derived", "totals", task, "patients"),
             " patients (",
             *count(facts, "derived", "totals", task, "examples"),
-            f" {'joints' if task == 'erosion' else 'radiographs'}); the model of round ",
+            f" {'joints' if task == 'erosion' else 'radiographs'}) of ",
+            *count(facts, "derived", "totals", task, "centers"),
+            " centers; the model of round ",
             *count(facts, "cards", task, "round"),
-            " was chosen on validation data. ",
+            " was chosen on validation data. "
+            if facts.get("derived", "totals", task, "validation")
+            else " is the last one: there was no validation data to choose by. ",
         ]
     opened = (
         "The test split was opened once, after that choice." if facts.get("metrics") else "The test split is closed."
