@@ -43,6 +43,12 @@ _COUNTS = frozenset({"missing", "false"})
 LESS_IS_BETTER = frozenset({"voe", "msd", "hd95", "ravd", "missing", "false", "brier", "ece", "mae"})
 
 
+def quality_title(task: str) -> str:
+    """Return what chooses the round of a task, as a title; larger is better."""
+    known = {"segmentation": "mean Dice, validation", "erosion": "less balanced log loss, validation"}
+    return known.get(task, "quality, validation")
+
+
 def title(metric: str) -> str:
     """Return a measure's name as readers know it, with its unit.
 

@@ -171,8 +171,9 @@ def erosion_words(config: ErosionConfig, marks: Bibliography, *, top: int | None
     words, keys = _LOSSES[config.loss]
     loss = words.format(**knobs, counts=_COUNTS[config.prior or "local"]) + (f" {marks.cite(*keys)}" if keys else "")
     return (
-        f"Erosion: a joint counts as eroded from grade 1 of {named}; a {config.encoder} sees a crop of {config.crop_size} px around it, learning by "
-        f"{loss}, {_ROWS[config.rows]}; {_training(knobs)}. {choice} Because erosions are rare, AUPRC stands beside "
+        f"Erosion: a joint counts as eroded from grade 1 of {named}; a {config.encoder} sees a crop of "
+        f"{config.crop_size} px around it, learning by {loss}, {_ROWS[config.rows]}; {_training(knobs)}. {choice} "
+        "Because erosions are rare, AUPRC stands beside "
         f"AUROC {marks.cite('prauc')}; calibration by slope, intercept and error {marks.cite('calibration')}."
     )
 

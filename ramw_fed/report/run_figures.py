@@ -9,6 +9,7 @@ from ramw_fed.report.charts import Series, curves
 from ramw_fed.report.digits import percent
 from ramw_fed.report.document import Block, Paragraph, Section, text
 from ramw_fed.report.erosion_charts import Scores, bland_altman, calibration, roc_and_pr
+from ramw_fed.report.measures import quality_title
 from ramw_fed.report.run_facts import RunMaterial
 from ramw_fed.report.run_sections import task_splits, trained_tasks
 from ramw_fed.report.tables import Address, parts_table
@@ -28,15 +29,15 @@ def training(run: RunMaterial) -> Section | None:
                 "centers pull the same way."
             )
             named = f"{task.capitalize()}: learning and drift by round"
-            panels = learning_panels(own)
+            panels = learning_panels(own, task)
             blocks.append(curves(f"{task}-learning", named, panels, along="round", about=about, colours=names))
     return Section(name="training", title="Learning and drift", blocks=blocks) if blocks else None
 
 
-def learning_panels(rounds: Sequence[dict[str, Any]]) -> list[tuple[str, Series]]:
+def learning_panels(rounds: Sequence[dict[str, Any]], task: str) -> list[tuple[str, Series]]:
     """Return quality over all centers, and by center loss, length and direction of the update."""
     quality = [(record["round"], record["quality"]) for record in rounds if record.get("quality") is not None]
-    panels: list[tuple[str, Series]] = [("validation quality", {"all centers": quality} if quality else {})]
+    panels: list[tuple[str, Series]] = [(quality_title(task), {"all centers": quality} if quality else {})]
     for key, label in (
         ("loss", "training loss"),
         ("update_norm", "length of update"),

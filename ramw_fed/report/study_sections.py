@@ -9,7 +9,7 @@ from ramw_fed.report.charts import Series, curves
 from ramw_fed.report.digits import percent
 from ramw_fed.report.document import Block, Paragraph, Picture, Section, Table, Text, text
 from ramw_fed.report.erosion_charts import Scores, calibration, roc_and_pr
-from ramw_fed.report.measures import form, title
+from ramw_fed.report.measures import form, quality_title, title
 from ramw_fed.report.methods_text import method_name
 from ramw_fed.report.study_contrasts import SCOPES, contrast_name
 from ramw_fed.report.study_facts import MATCHED, StudyMaterial, first_fold
@@ -172,6 +172,7 @@ def discrimination(study: StudyMaterial) -> Section | None:
 def training(study: StudyMaterial) -> Section | None:
     """Draw learning and drift of each federated method over all its centers, under the first seed."""
     blocks: list[Block] = []
+    colours = study.facts.get("study", "methods")
     for task in sorted({record["task"] for own in study.rounds.values() for record in own}, reverse=True):
         panels = _learning(study, task)
         if panels:
@@ -180,7 +181,7 @@ def training(study: StudyMaterial) -> Section | None:
                 "of an update, and of the cosine of its angle with the mean update."
             )
             named = f"{task.capitalize()}: learning and drift by round"
-            blocks.append(curves(f"{task}-learning", named, panels, along="round", about=about))
+            blocks.append(curves(f"{task}-learning", named, panels, along="round", about=about, colours=colours))
     return Section(name="training", title="Learning and drift", blocks=blocks) if blocks else None
 
 
@@ -199,7 +200,7 @@ def _learning(study: StudyMaterial, task: str) -> list[tuple[str, Series]]:
         method: [(float(one["round"]), float(one["quality"])) for one in own if one.get("quality") is not None]
         for method, own in chosen.items()
     }
-    panels: list[tuple[str, Series]] = [("validation quality", {name: line for name, line in quality.items() if line})]
+    panels: list[tuple[str, Series]] = [(quality_title(task), {name: line for name, line in quality.items() if line})]
     for key, label in (
         ("loss", "training loss"),
         ("update_norm", "length of update"),
