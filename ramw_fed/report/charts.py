@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 
 from ramw_fed.report.digits import short
 from ramw_fed.report.document import Figure
-from ramw_fed.report.drawing import COLOURS, GREY, INK, MARKERS, draw
+from ramw_fed.report.drawing import COLOURS, GREY, INK, MARKERS, draw, places
 from ramw_fed.report.facts import Entry
 
 Panel = tuple[str, Mapping[str, Entry]]
@@ -17,7 +17,7 @@ Panel = tuple[str, Mapping[str, Entry]]
 Series = Mapping[str, Sequence[tuple[float, ...]]]
 """Name to points in order: (x, y), or (x, y, low, high) with an interval."""
 
-_WHOLE = frozenset({"pooled", "macro", "all centers"})
+_WHOLE = frozenset({"pooled", "macro"})
 
 
 def forest(name: str, title: str, panels: Sequence[Panel], *, zero: bool = False, is_shared: bool = False) -> Figure:
@@ -145,6 +145,7 @@ def curves(
         colours: Names of lines in the order in which they take their colours; empty: as they come.
     """
     names = list(dict.fromkeys([*colours, *(line for _, series in panels for line in series)]))
+    place_of = places(names)
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
 
@@ -153,16 +154,15 @@ def curves(
         handles = {}
         for axes, (panel, series) in zip(every, panels, strict=False):
             for line, points in series.items():
-                place = names.index(line) % len(COLOURS)
-                look = (INK, "D") if line in _WHOLE else (COLOURS[place], MARKERS[place])
-                handles[line] = _line(axes, points, *look)
+                handles[line] = _line(axes, points, place_of[line])
             axes.set(title=panel, xlabel=along)
+            is_whole = all(float(point[0]).is_integer() for points in series.values() for point in points)
+            axes.locator_params(axis="x", integer=is_whole)
             axes.ticklabel_format(useOffset=False)
-            across = sorted({float(point[0]) for points in series.values() for point in points})
-            if len(across) == 1:
-                axes.set_xticks(across)
-            elif _are_whole(across):
-                axes.locator_params(axis="x", integer=True)
+            across = {point[0] for points in series.values() for point in points}
+            if is_whole and len(across) == 1:  # else the limits are a sliver around it, with no tick but fractions
+                axes.set_xlim(min(across) - 1, min(across) + 1)
+                axes.set_xticks(sorted(across))
         for axes in every[len(panels) :]:
             axes.set_visible(False)
         if len(names) > 1:
@@ -172,15 +172,11 @@ def curves(
     return draw(name, title, about, plot, height=0.5 + 2.1 * rows)
 
 
-def _are_whole(values: Sequence[float]) -> bool:
-    return all(value.is_integer() for value in values)
-
-
-def _line(axes: Axes, points: Sequence[tuple[float, ...]], colour: str, marker: str) -> Any:
+def _line(axes: Axes, points: Sequence[tuple[float, ...]], place: int) -> Any:
     """Draw one line, its intervals as thin bars, and return its handle."""
     across, along = [point[0] for point in points], [point[1] for point in points]
-    (handle,) = axes.plot(across, along, color=colour, marker=marker)
+    (handle,) = axes.plot(across, along, color=COLOURS[place], marker=MARKERS[place])
     for point in points:
         if len(point) == 4:
-            axes.plot([point[0]] * 2, point[2:], color=colour, linewidth=1, alpha=0.55)
+            axes.plot([point[0]] * 2, point[2:], color=COLOURS[place], linewidth=1, alpha=0.55)
     return handle

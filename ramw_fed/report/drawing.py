@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 from xml.sax.saxutils import escape
@@ -17,6 +17,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 GREY = "#6b7280"
 INK = "#1f2933"
+
+_BLACK = COLOURS.index("#000000")
+_WHOLE = frozenset({"pooled", "all centers"})
+_ARMS = ("fedavg", "fedprox", "fedbn", "silobn", "central", "local")
 
 _STYLE: Mapping[Any, Any] = MappingProxyType(
     {
@@ -51,6 +55,21 @@ _STYLE: Mapping[Any, Any] = MappingProxyType(
     }
 )
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
+
+
+def places(names: Sequence[str]) -> dict[str, int]:
+    """Return the place among colours and markers of each line: an arm's is the same in every figure.
+
+    All centers together are black, which nothing else is; names that are no arm take the places that are free.
+
+    >>> places(["pooled", "central", "HU"])
+    {'pooled': 6, 'central': 4, 'HU': 0}
+    """
+    kept = {name: _BLACK if name in _WHOLE else _ARMS.index(name) for name in names if name in {*_WHOLE, *_ARMS}}
+    every = [place for place in range(len(COLOURS)) if place != _BLACK]
+    free = [place for place in every if place not in kept.values()] or every
+    others = [name for name in names if name not in kept]
+    return kept | {name: free[number % len(free)] for number, name in enumerate(others)}
 
 
 def draw(

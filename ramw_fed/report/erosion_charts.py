@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ramw_fed.metrics.calibration import NUM_BINS
 from ramw_fed.report.document import Figure
-from ramw_fed.report.drawing import COLOURS, GREY, INK, draw
+from ramw_fed.report.drawing import COLOURS, GREY, INK, draw, places
 
 Scores = tuple[NDArray[np.float64], NDArray[np.bool_]]
 """``(N,)`` probabilities and whether each joint is eroded."""
@@ -34,7 +34,9 @@ def operating_points(scores: Scores) -> dict[str, NDArray[np.float64]]:
     return {"sen": sensitivity, "fpr": false_positive_rate, "pre": (found / called)[last]}
 
 
-def roc_and_pr(name: str, arms: Mapping[str, Scores], prevalence: float, more: str = "") -> Figure:
+def roc_and_pr(
+    name: str, arms: Mapping[str, Scores], prevalence: float, more: str = "", *, colours: Sequence[str] = ()
+) -> Figure:
     """Draw ROC and precision-recall curves; the first arm strong, up to five others thin.
 
     Args:
@@ -42,19 +44,20 @@ def roc_and_pr(name: str, arms: Mapping[str, Scores], prevalence: float, more: s
         arms: Title to scores; those with one class only are left out.
         prevalence: Share of eroded joints, where the precision of chance lies.
         more: What else to say of it.
+        colours: Names of curves in the order in which they take their colours; empty: as they come.
     """
+    place_of = places(list(dict.fromkeys([*colours, *arms])))
     drawn = {title: operating_points(scores) for title, scores in arms.items() if 0 < scores[1].sum() < len(scores[1])}
 
     def plot(canvas: Canvas) -> None:
         roc, pr = canvas.subplots(1, 2)
         for place, (title, points) in enumerate(drawn.items()):
-            look = {"color": COLOURS[place % len(COLOURS)], "linewidth": 1.0 if place else 2.2, "label": title}
+            look = {"color": COLOURS[place_of[title]], "linewidth": 1.0 if place else 2.2, "label": title}
             roc.plot([0, *points["fpr"]], [0, *points["sen"]], **look)
             pr.step([0, *points["sen"]], [points["pre"][0], *points["pre"]], where="pre", **look)
         roc.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
         pr.axhline(prevalence, color=GREY, linestyle="--", linewidth=1)
-        plate = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
-        pr.text(0.99, prevalence + 0.02, "prevalence", ha="right", color=GREY, zorder=5, bbox=plate)
+        pr.text(1.03, prevalence, "prevalence", va="center", color=GREY, fontsize=7.5)
         roc.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity")
         pr.set(title="Precision-recall", xlabel="sensitivity (recall)", ylabel="precision")
         for axes in (roc, pr):
@@ -151,5 +154,5 @@ def bland_altman(name: str, means: NDArray[np.float64], differences: NDArray[np.
             )
         axes.set(xlabel=f"mean of predicted and true [{unit}]", ylabel=f"predicted less true [{unit}]")
 
-    about = "Each point is one joint space; solid: bias, dashed: limits of agreement."
+    about = "Each point is one joint space, all spaces pooled; solid: bias, dashed: limits of agreement."
     return draw(name, "Agreement of joint spaces (Bland-Altman)", about, plot, height=3.3)

@@ -39,14 +39,14 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "loa_high": "upper limit [mm]",
     }
 )
+_QUALITIES: Mapping[str, str] = MappingProxyType(
+    {
+        "segmentation": "mean Dice on validation",
+        "erosion": "minus balanced log loss on validation\n(higher is better)",
+    }
+)
 _COUNTS = frozenset({"missing", "false"})
 LESS_IS_BETTER = frozenset({"voe", "msd", "hd95", "ravd", "missing", "false", "brier", "ece", "mae"})
-
-
-def quality_title(task: str) -> str:
-    """Return what chooses the round of a task, as a title; larger is better."""
-    known = {"segmentation": "mean Dice, validation", "erosion": "less balanced log loss, validation"}
-    return known.get(task, "quality, validation")
 
 
 def title(metric: str) -> str:
@@ -56,6 +56,15 @@ def title(metric: str) -> str:
     ('HD95 [px]', 'my_own')
     """
     return TITLES.get(metric, metric)
+
+
+def quality_title(task: str) -> str:
+    """Return the name of the quality by which a task's round is chosen.
+
+    >>> quality_title("segmentation"), quality_title("my_own")
+    ('mean Dice on validation', 'quality on validation (higher is better)')
+    """
+    return _QUALITIES.get(task, "quality on validation (higher is better)")
 
 
 def weighed_by(metric: str) -> str:

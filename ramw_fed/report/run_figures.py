@@ -65,11 +65,12 @@ def discrimination(run: RunMaterial) -> Section | None:
     for center in sorted(set(table["center"].tolist())):
         rows = table["center"] == center
         arms[center] = (scores[0][rows], scores[1][rows])
+    names = sorted({center for record in run.facts.get("rounds") for center in record["centers"]})
     prevalence = run.facts.number("derived", "erosion", "prevalence", form=percent)
     said_text = text("Prevalence of erosions among the scored test joints: ", prevalence, ".")
     blocks: list[Block] = [
         Paragraph(said_text),
-        roc_and_pr("roc-pr", arms, float(prevalence.value)),
+        roc_and_pr("roc-pr", arms, float(prevalence.value), colours=names),
         calibration("calibration", scores),
     ]
     return Section(name="discrimination", title="Discrimination and calibration", blocks=blocks)
@@ -102,8 +103,18 @@ def agreement(run: RunMaterial) -> Section | None:
     blocks: list[Block] = [Paragraph(said), drawn]
     for task, split in task_splits(run):
         pooled: Address = ("metrics", task, split, "pooled")
-        if run.facts.has(*pooled, "by", "joint_space"):
-            caption = "Bias, limits of agreement and mean absolute error of each joint space, by patient"
-            limits = ("bias", "loa_low", "loa_high", "mae")
-            blocks.append(parts_table(run.facts, "joint-spaces", caption, pooled, "joint_space", limits))
+        for kind, of in (
+            ("joint_space", "joint space"),
+            ("joint_space_change", "joint space's change since the exam before"),
+        ):
+            if _is_known(run, (*pooled, "by", kind)):
+                caption = f"Bias, limits of agreement and mean absolute error of each {of}, by patient"
+                limits = ("bias", "loa_low", "loa_high", "mae")
+                blocks.append(parts_table(run.facts, f"{kind.replace('_', '-')}s", caption, pooled, kind, limits))
     return Section(name="agreement", title="Agreement of joint spaces", blocks=blocks)
+
+
+def _is_known(run: RunMaterial, at: Address) -> bool:
+    return run.facts.has(*at) and any(
+        run.facts.get(*at, part, "mae", "value") is not None for part in run.facts.keys(*at)
+    )

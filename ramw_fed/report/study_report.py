@@ -48,7 +48,7 @@ def study_document(study: StudyMaterial, *, with_images: bool) -> Document:
     name = study.facts.get("study", "name")
     return Document(
         kind="study",
-        title=f"Cross-site study: {name}",
+        title=f'Cross-site study "{name}"',
         lead=f"{len(study.facts.keys('study', 'availability'))} centers; {kind}",
         sections=[section for section in found if section is not None],
         sources=dict(study.sources),

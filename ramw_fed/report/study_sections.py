@@ -172,7 +172,6 @@ def discrimination(study: StudyMaterial) -> Section | None:
 def training(study: StudyMaterial) -> Section | None:
     """Draw learning and drift of each federated method over all its centers, under the first seed."""
     blocks: list[Block] = []
-    colours = study.facts.get("study", "methods")
     for task in sorted({record["task"] for own in study.rounds.values() for record in own}, reverse=True):
         panels = _learning(study, task)
         if panels:
@@ -181,7 +180,7 @@ def training(study: StudyMaterial) -> Section | None:
                 "of an update, and of the cosine of its angle with the mean update."
             )
             named = f"{task.capitalize()}: learning and drift by round"
-            blocks.append(curves(f"{task}-learning", named, panels, along="round", about=about, colours=colours))
+            blocks.append(curves(f"{task}-learning", named, panels, along="round", about=about))
     return Section(name="training", title="Learning and drift", blocks=blocks) if blocks else None
 
 

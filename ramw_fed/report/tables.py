@@ -83,7 +83,9 @@ def parts_table(facts: Facts, name: str, caption: str, at: Address, kind: str, m
         ]
         for part in facts.keys(*at, "by", kind)
     ]
-    header = (kind.replace("_", " "), "patients", *map(title, metrics))
+    unit = " [mm]" if kind.startswith("joint_space") else ""
+    titles = [f"{title(metric)}{unit}" if metric == "mae" else title(metric) for metric in metrics]
+    header = (kind.replace("_", " "), "patients", *titles)
     return Table(name=name, caption=caption, header=header, rows=rows, notes=numbered(reasons), is_folded=True)
 
 

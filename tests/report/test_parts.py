@@ -12,11 +12,13 @@ from ramw_fed.config import ErosionConfig
 from ramw_fed.errors import RunError
 from ramw_fed.report.charts import curves, forest
 from ramw_fed.report.citations import CITATIONS, Bibliography
+from ramw_fed.report.drawing import COLOURS, places
 from ramw_fed.report.erosion_charts import operating_points
 from ramw_fed.report.facts import Facts, pointer
 from ramw_fed.report.methods_text import erosion_words, threshold_words
 from ramw_fed.report.overlays import read_pictures
 from ramw_fed.report.run_facts import describe_erosions, describe_joint_spaces
+from ramw_fed.report.tables import parts_table
 from ramw_fed.report.tripod import ITEMS, tripod_section
 
 
@@ -158,3 +160,31 @@ def test_a_picture_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"")
     with pytest.raises(RunError, match="is no picture"):
         read_pictures(tmp_path)
+
+
+def test_a_single_round_has_one_tick_and_near_values_no_offset() -> None:
+    values = [(float(number), 1000.0001 + 1e-5 * number) for number in (1, 2)]
+    panels = [("one", {"all": [(7.0, 0.5)]}), ("two", {"all": values})]
+    found = curves("c", "title", panels, along="round", about="-").svg
+    one, two = found.split('axes_2">')
+    ticks = re.findall(r">([-+.\de]+)</text>", one[one.index("matplotlib.axis_1") : one.index("matplotlib.axis_2")])
+    assert ticks == ["7"]
+    assert not re.search(r">[-+]?[.\d]+e?[-+]\d", two)
+    assert "1000.0001" in two
+
+
+def test_an_arm_has_its_colour_whatever_stands_beside_it() -> None:
+    many = places(["local", "fedavg", "one", "two"])
+    few = places(["fedavg"])
+    assert many["fedavg"] == few["fedavg"]
+    assert len(set(many.values())) == 4
+    centers = places([*"abcdefg", "all centers", "pooled"])
+    assert COLOURS[centers["pooled"]] == COLOURS[centers["all centers"]] == "#000000"
+    assert sorted(centers[name] for name in "abcdefg") == [0, 1, 2, 3, 4, 5, 7]
+
+
+@pytest.mark.parametrize(("kind", "header"), [("joint_space_change", "MAE [mm]"), ("joint", "MAE")])
+def test_an_error_of_joint_spaces_is_in_millimetres_and_one_of_grades_is_not(kind: str, header: str) -> None:
+    entry = {"value": 0.5, "ci": None, "n": 1, "reason": "few"}
+    table = parts_table(Facts({"by": {kind: {"A+B": {"mae": entry}}}}), "t", "caption", (), kind, ["mae"])
+    assert table.header[-1] == header
