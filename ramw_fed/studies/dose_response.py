@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ramw_fed.studies.matched_arms import every_arm
 from ramw_fed.studies.results import Entry, Results, is_apart
 from ramw_fed.studies.scores import within
-from ramw_fed.studies.training import CENTRAL, LOCAL, Cell, Ground, alone, federated, pooled
+from ramw_fed.studies.training import CENTRAL, LOCAL, Cell, Ground
 
 DESIGN = "dose-response"
 
@@ -13,15 +14,7 @@ DESIGN = "dose-response"
 def cells(ground: Ground) -> Iterator[Cell]:
     """Train and test every arm anew on the cohort of each dose; a center alone is tested at itself."""
     for dose in ground.study.config.settings():
-        for blank, sites in ground.settings(dose=dose):
-            testers = sites.testers[blank.task]
-            for training in alone(blank, sites):
-                own = tuple(center for center in training.centers if center in testers)
-                if own:
-                    yield Cell(design=DESIGN, training=training, test_centers=own)
-            together = federated(blank, sites.trainers[blank.task], ground.study.config.methods)
-            for training in [*pooled(blank, sites), *together]:
-                yield Cell(design=DESIGN, training=training, test_centers=testers)
+        yield from every_arm(ground, DESIGN, dose)
 
 
 def analyse(results: Results, task: str, metric: str, study: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:

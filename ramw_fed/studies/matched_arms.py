@@ -25,15 +25,20 @@ DESIGN = "matched-arms"
 
 def cells(ground: Ground) -> Iterator[Cell]:
     """Test a center's own model at itself, all others wherever there is something to test."""
-    for blank, sites in ground.settings():
+    yield from every_arm(ground, DESIGN)
+
+
+def every_arm(ground: Ground, design: str, dose: str = "") -> Iterator[Cell]:
+    """Train each center alone, all pooled and all federated, on the cohort of a dose."""
+    for blank, sites in ground.settings(dose=dose):
         testers = sites.testers[blank.task]
         for training in alone(blank, sites):
             own = tuple(center for center in training.centers if center in testers)
             if own:
-                yield Cell(design=DESIGN, training=training, test_centers=own)
+                yield Cell(design=design, training=training, test_centers=own)
         together = federated(blank, sites.trainers[blank.task], ground.study.config.methods)
         for training in [*pooled(blank, sites), *together]:
-            yield Cell(design=DESIGN, training=training, test_centers=testers)
+            yield Cell(design=design, training=training, test_centers=testers)
 
 
 def analyse(results: Results, task: str, metric: str, study: Mapping[str, Any]) -> dict[str, Any]:
