@@ -45,7 +45,6 @@ from ramw_fed.studies.results import Results
 from ramw_fed.studies.store import summarize
 from ramw_fed.studies.study import run_study
 from ramw_fed.studies.table import read_parquet, read_table, seals
-from ramw_fed.studies.training import Training
 from ramw_fed.studies.work import PhantomFolder, Work, cohort_roots
 
 if TYPE_CHECKING:
@@ -150,9 +149,7 @@ def verify(report: Path, *, quick: bool = False) -> "Verification":
 
 def _logged(folder: Path, training: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the log of a study's training says, as ``study.json`` names it."""
-    arm, task, seed = training["arm"], training["task"], training["seed"]
-    asked = Training(arm=arm, task=task, seed=seed, centers=tuple(training["train_centers"]))
-    found = summarize(RunFolder(folder / training["folder"]), asked)
+    found = summarize(RunFolder(folder / training["folder"]), training["task"])
     return {name: getattr(found, name) for name in ("rounds", "best_round", "quality", "steps")}
 
 

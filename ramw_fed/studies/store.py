@@ -9,7 +9,7 @@ from typing import Any
 
 from ramw_fed.center import Center
 from ramw_fed.config import RunConfig
-from ramw_fed.data.reading import read_cohort
+from ramw_fed.data.reading import read_run_cohort
 from ramw_fed.errors import RamwFedError, StudyError
 from ramw_fed.federation.inline import run_inline
 from ramw_fed.federation.recorder import FolderRecorder
@@ -68,23 +68,21 @@ def train(order: Order) -> Trained:
             folder = RunFolder.create(order.folder, order.config, resume=True)
             run_inline(order.config, FolderRecorder(folder, order.config))
         shutil.rmtree(folder.checkpoints, ignore_errors=True)  # nothing is left to resume
-        return summarize(folder, order.training)
+        return summarize(folder, order.training.task)
     except RamwFedError as error:
         who = f"{order.training.arm} {order.training.task} of {', '.join(order.training.centers)}"
         raise StudyError(f"{who}, seed {order.training.seed}: {error}") from error
 
 
-def summarize(folder: RunFolder, training: Training) -> Trained:
+def summarize(folder: RunFolder, task: str) -> Trained:
     """Return what the log of a finished run says.
 
     Raises:
         StudyError: The log has no round of the task.
     """
-    rounds = [record for record in folder.rounds() if record["task"] == training.task]
+    rounds = [record for record in folder.rounds() if record["task"] == task]
     if not rounds:
-        raise StudyError(
-            f"{folder.path} has no round of {training.task} in rounds.jsonl; remove the folder to train anew"
-        )
+        raise StudyError(f"{folder.path} has no round of {task} in rounds.jsonl; remove the folder to train anew")
     best, config = int(rounds[-1]["best_round"]), folder.config()
     answered = {center for record in rounds for center in record["centers"]}
     chosen = next((record for record in rounds if record["round"] == best), rounds[-1])
@@ -120,13 +118,7 @@ def measure(question: Question) -> None:
     # thresholds and calibration as the run chose them, of the cohort where it lies today
     config = replace(RunFolder(question.order.folder).decided_config(), cohort=question.order.config.cohort)
     task = get_task(training.task)
-    cohort = read_cohort(
-        Path(config.cohort),
-        split=config.split,
-        quarantine=config.quarantine,
-        allow_leakage=config.allow_leakage,
-        tested=config.tested_fold,
-    )
+    cohort = read_run_cohort(replace(config, pool=False))  # pooled or not, centers are measured one by one
     center = Center(question.center, cohort, config, get_method(config.method))
     weights = weights_for(RunFolder(question.order.folder), task, center, config.unseen_batch_norm, "test")
     table = center.measure(task, weights, "test")

@@ -14,11 +14,11 @@ from ramw_fed.config import TASK_CONFIGS, RunConfig
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.learning.training import pick_device
 from ramw_fed.manifest import versions
-from ramw_fed.studies.config import Point, Study
+from ramw_fed.studies.config import REFERENCES, Point, Study
 from ramw_fed.studies.files import file_hash
 from ramw_fed.tasks import get_task
 
-LOCAL, CENTRAL = "local", "central"
+LOCAL, CENTRAL = REFERENCES
 
 # Folders of the package whose code decides a run's weights or what it predicts.
 _TRAINING = ("data", "federation", "learning", "methods", "tasks")

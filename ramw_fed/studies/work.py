@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ramw_fed.config import UNSEEN_RULES, PhantomConfig
 from ramw_fed.data.cohort import Cohort
-from ramw_fed.data.reading import read_cohort
+from ramw_fed.data.reading import read_run_cohort
 from ramw_fed.errors import StudyError
 from ramw_fed.methods import get_method
 from ramw_fed.progress import Watch, nobody
@@ -56,13 +56,7 @@ class Work:
             config = Training(arm="local", task=self.study.base.tasks[0], seed=0, fold=fold, centers=()).config(
                 self.study
             )
-            found = read_cohort(
-                self.roots[dose],
-                split=config.split,
-                quarantine=config.quarantine,
-                allow_leakage=config.allow_leakage,
-                tested=config.tested_fold,
-            )
+            found = read_run_cohort(config, str(self.roots[dose]))
             wanted = found.chosen_centers(self.study.base.centers)
             self._cohorts[fold, dose] = found.keep(one for one in found.radiographs if one.center in wanted)
         return self._cohorts[fold, dose]
