@@ -9,7 +9,10 @@ RamwFedError            E-RAMW       caught by the command line: one sentence, e
 ├── FederationError     E-FEDERATION too few centers, an engine that cannot start, a lost connection
 ├── RunError            E-RUN        a run folder: not resumable, test split already opened
 ├── PredictionError     E-PREDICTION predictions to be measured or compared: missing, faulty, of other radiographs
-└── StudyError          E-STUDY      a study: held-out data touched, a folder of another study, a table altered
+├── StudyError          E-STUDY      a study: held-out data touched, a folder of another study, a table altered
+├── PrivacyError        E-PRIVACY    what differential privacy does not allow: a network, a mixture, a seed
+├── BudgetError         E-BUDGET     the next round would pass the center's cap on epsilon
+└── LedgerError         E-LEDGER     a center's privacy ledger: missing, altered, older than the run
 ```
 
 What is not in the tree the command line calls E-SYSTEM where the operating system refused a file, else E-FAULT: that is
@@ -72,3 +75,21 @@ class StudyError(RamwFedError, RuntimeError):
     """A study's rules or files do not allow what was asked."""
 
     code = "E-STUDY"
+
+
+class PrivacyError(RamwFedError, ValueError):
+    """A run, a network or a setting would void the differential privacy that it claims."""
+
+    code = "E-PRIVACY"
+
+
+class BudgetError(RamwFedError, RuntimeError):
+    """What is asked would pass a center's cap on epsilon: nothing was read, trained or spent."""
+
+    code = "E-BUDGET"
+
+
+class LedgerError(RamwFedError, RuntimeError):
+    """A center's privacy ledger is missing, was altered, or is older than a run that has spent from it."""
+
+    code = "E-LEDGER"
