@@ -16,6 +16,8 @@ from ramw_fed.knobs import Knobs, Value, flatten, knob
 POOLED = "pooled"
 """The one center that all are where their radiographs are pooled."""
 UNSEEN_RULES = ("refuse", "mean", "re-estimate", "least-entropy")
+PRIVATE = ("privacy", "patient")
+"""Where a knob is read under differential privacy only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +62,22 @@ class TrainingConfig(Knobs):
     average: float = knob(
         0.0, "decay of a moving average of the weights within a round; 0: none", least=0, most=0.99999
     )
+    patients_per_step: int | None = knob(
+        8, "patients that a step draws on average, each on its own", least=1, most=100_000, under=PRIVATE
+    )
+    clip_norm: float | None = knob(
+        1.0, "length to which each patient's gradient is cut", least=1e-6, most=1e6, under=PRIVATE
+    )
 
     @property
     def asks_for_counts(self) -> bool:
         """Whether centers are to say how many of their examples are of which class, beyond what every run asks."""
         return False
+
+    @property
+    def releases_unprotected(self) -> list[str]:
+        """What training with these knobs would tell of patients beside the gradients that are protected."""
+        return []
 
     def at(self, _center: str) -> "TrainingConfig":
         """Return the knobs for one center."""
@@ -227,6 +240,22 @@ class ErosionConfig(TrainingConfig):
         """Whether centers are asked for more numbers of joints by class than every run asks."""
         return self.asks_for_prior or self.asks_for_scores
 
+    @property
+    def releases_unprotected(self) -> list[str]:
+        """What training with these knobs would tell of patients beside the gradients that are protected."""
+        found = []
+        if self.prior is not None and not (self.prior == "federated" and not self.asks_for_prior):
+            found.append(
+                f"the loss {self.loss!r} reads how many joints are eroded at each center; fix erosion.prior = "
+                "'federated' with intact-joints and eroded-joints beforehand, or take another loss"
+            )
+        if self.sampling not in ("auto", "shuffled"):
+            found.append(
+                f"erosion.sampling is {self.sampling!r}, and patients are drawn by Poisson sampling, each on its own; "
+                "leave it out"
+            )
+        return found
+
     def thresholds(self) -> dict[str, float]:
         """Return the thresholds that centers have of their own.
 
@@ -296,6 +325,38 @@ class RunConfig(Knobs):
     )
     allow_leakage: bool = knob(False, "take an official split that has one patient on both sides")
     seed: int = knob(0, "decides initial weights, order of images and augmentation", least=0)
+    privacy: str = knob(
+        "none",
+        "whose records the updates protect by differential privacy: nobody's, or each patient's",
+        choices=("none", "patient"),
+    )
+    target_epsilon: float | None = knob(
+        0.0,
+        "epsilon of the whole run at each center, which solves its noise for it; 0: noise-multiplier says it",
+        least=0,
+        most=1000,
+        under=PRIVATE,
+    )
+    noise_multiplier: float | None = knob(
+        0.0,
+        "deviation of the noise in units of clip-norm, at every center; 0: solved for target-epsilon",
+        least=0,
+        most=10_000,
+        under=PRIVATE,
+    )
+    delta: float | None = knob(
+        0.0,
+        "of the guarantee; a center whose ledger has a smaller one takes that. 0: its ledger's",
+        least=0,
+        most=0.1,
+        under=PRIVATE,
+    )
+    evaluation: str | None = knob(
+        "none",
+        "what leaves of validation and test patients: nothing, or their metrics as they are, outside the guarantee",
+        choices=("none", "unprotected"),
+        under=PRIVATE,
+    )
     resamples: int = knob(2000, "bootstrap resamples behind an interval", least=100, most=100_000)
     start_from: str = knob("", "weights to start from: a run folder, a .safetensors file, or empty for seeded ones")
     pool: bool = knob(
@@ -341,6 +402,49 @@ class RunConfig(Knobs):
             read_fold(self.fold)
         if self.segmentation.image_size % 32:
             raise ConfigError(f"segmentation.image-size is {self.segmentation.image_size}; a multiple of 32 is wanted")
+        for name in (*TASK_CONFIGS, *self.others):
+            training = self.training(name).settle_under(self)
+            if name in TASK_CONFIGS:
+                object.__setattr__(self, name, training)
+            else:
+                object.__setattr__(self, "others", {**self.others, name: training})
+        if self.is_private:
+            self._refuse_unprotected()
+
+    @property
+    def is_private(self) -> bool:
+        """Whether updates are protected by differential privacy."""
+        return self.privacy != "none"
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether centers say how good the weights are."""
+        return self.evaluation != "none"
+
+    def _refuse_unprotected(self) -> None:
+        """Refuse what would tell of patients beside what the guarantee covers, or make no guarantee.
+
+        Raises:
+            ConfigError: With all of it.
+        """
+        found = []
+        if bool(self.target_epsilon) == bool(self.noise_multiplier):
+            found.append("set one of target-epsilon and noise-multiplier, above 0")
+        if self.pool:
+            found.append("pool trains on all centers' patients as one, and each center has a ledger of its own")
+        if self.baselines:
+            found.append("baselines trains without privacy; leave it out")
+        for task in self.tasks:
+            training = self.training(task)
+            if training.norm != "group":
+                found.append(f"{task}.norm is {training.norm!r}, whose statistics are patients'; set norm = 'group'")
+            found += training.releases_unprotected
+            if training.asks_for_counts and not self.is_evaluated:
+                found.append(
+                    f"{task} chooses a threshold or calibration on validation patients, of whom nothing leaves"
+                )
+        if found:
+            raise ConfigError(f"privacy is {self.privacy!r}: {'; '.join(found)}")
 
     @property
     def taking_part(self) -> tuple[str, ...]:
@@ -355,7 +459,7 @@ class RunConfig(Knobs):
     def training(self, task: str) -> TrainingConfig:
         """Return the knobs of ``task``."""
         built_in: dict[str, TrainingConfig] = {"segmentation": self.segmentation, "erosion": self.erosion}
-        return built_in.get(task) or self.others.get(task, TrainingConfig())
+        return built_in.get(task) or self.others.get(task, TrainingConfig()).settle_under(self)
 
     @property
     def asks_for_counts(self) -> bool:

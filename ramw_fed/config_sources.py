@@ -39,7 +39,7 @@ def resolve(tree: Mapping[str, Any], overrides: Mapping[str, Any] = MappingProxy
             for source in (tree, above)
         )
         shared -= set(kind.names())
-        trainings[task] = kind.read(_merge(kind, file, over), where=f" in [{task}]")
+        trainings[task] = kind.read(_merge(kind, file, over, _scalars(above)), where=f" in [{task}]")
     if shared:
         all_known = {*RunConfig.names(), *(name for kind in TASK_CONFIGS.values() for name in kind.names())}
         raise ConfigError(f"unknown knob {', '.join(map(repr, sorted(shared)))}; known: {', '.join(sorted(all_known))}")
@@ -74,15 +74,18 @@ def _refuse_strange_tables(tables: Sequence[str], tasks: Sequence[str]) -> None:
     )
 
 
-def _merge(kind: type[Knobs], file: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``over`` on top of ``file``, without the file's knobs that a choice in ``over`` makes idle."""
+def _merge(
+    kind: type[Knobs], file: Mapping[str, Any], over: Mapping[str, Any], above: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return ``over`` on top of ``file``, without the file's knobs that a choice in ``over``, or above, makes idle."""
+    chosen = {**above, **over}
 
     def is_dropped(name: str) -> bool:
         known = kind.names().get(name)
         if known is None or not known.metadata["under"]:
             return False
         selector = known.metadata["under"][0]
-        return selector in over and is_idle(known, over[selector])
+        return selector in chosen and is_idle(known, chosen[selector])
 
     return {name: value for name, value in file.items() if not is_dropped(name)} | dict(over)
 

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, TypeVar, get_type_hints
 
 from ramw_fed.errors import ConfigError
@@ -84,8 +84,8 @@ class Knobs:
 
     def _settle(self, known: Field[Any]) -> list[str]:
         """Give a knob its default where the choice that it belongs to is made, and refuse it where it is not."""
-        if not known.metadata["under"]:
-            return []
+        if not known.metadata["under"] or not hasattr(self, known.metadata["under"][0]):
+            return []  # a knob under a choice of the table above: see settle_under
         selector, chosen = known.metadata["under"][0], getattr(self, known.metadata["under"][0])
         is_set = getattr(self, known.name) is not None
         if not is_set and not is_idle(known, chosen):
@@ -95,6 +95,26 @@ class Knobs:
             return []
         wanted = " or ".join(known.metadata["under"][1:])
         return [f"{self._spelling(known)} does nothing under {selector} {chosen!r}; leave it out, or take {wanted}"]
+
+    def settle_under(self, above: "Knobs") -> Self:
+        """Return the table with defaults for its knobs under a choice that the table above makes.
+
+        Raises:
+            ConfigError: Such a knob is set, and the choice is another.
+        """
+        values: dict[str, Any] = {}
+        for known in fields(self):
+            selector, *_ = known.metadata.get("under") or ("",)
+            if not selector or hasattr(self, selector):
+                continue
+            idle, is_set = is_idle(known, getattr(above, selector)), getattr(self, known.name) is not None
+            if idle and is_set:
+                raise ConfigError(
+                    f"{self._spelling(known)} does nothing under {selector} {getattr(above, selector)!r}; leave it out"
+                )
+            if not idle and not is_set:
+                values[known.name] = known.metadata["default"]
+        return replace(self, **values) if values else self
 
     def _spelling(self, known: Field[Any]) -> str:
         return f"{self.table}.{spelling(known.name)}" if self.table else spelling(known.name)
