@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ramw_fed.config import RunConfig
 from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.radiograph import Split
+from ramw_fed.errors import PrivacyError
 from ramw_fed.learning.corrections import squared_drift
-from ramw_fed.learning.training import pick_device, train_round
+from ramw_fed.learning.training import Private, pick_device, train_round
 from ramw_fed.methods.method import Method, Weights
 from ramw_fed.methods.unseen import images_of
+from ramw_fed.privacy.account import Charge
+from ramw_fed.privacy.withheld import Withheld
 from ramw_fed.seeding import derive_seed
 from ramw_fed.tasks.task import Counts, Examples, Sums, Table, Task
 
@@ -29,6 +33,9 @@ class Enrolment:
         examples: Training examples (images or joints).
         validation: Validation examples.
         test: Radiographs of the test split with the task's labels.
+
+            Where a run protects patients, only their number is told: ``examples`` is ``patients``, and the others are 0
+            unless the run evaluates without protection.
         counts: Training examples of each class; empty unless the run asks for them.
     """
 
@@ -48,24 +55,26 @@ class Update:
         weights: Shared tensors after the local steps.
         examples: Training examples that were used.
         steps: Steps of the optimizer that were done.
-        loss: Mean plain loss over the steps, without any correction.
+        loss: Mean plain loss over the steps, without any correction; None where patients are protected.
         squared_drift: Squared distance of the parameters from the round's start.
         seconds: Wall time of the training.
         worker: Number of the process that did it.
         device: What it computed on, ``cpu`` or ``cuda``.
         own: The other tensors after the local steps: they stay at the center, which goes on from them.
+        charge: What the update cost the center's patients; None where the run does not protect them.
     """
 
     center: str
     weights: dict[str, Tensor]
     examples: int
     steps: int
-    loss: float
+    loss: float | None
     squared_drift: float
     seconds: float
     worker: int
     device: str
     own: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    charge: Charge | None = None
 
 
 def initial_weights(task: Task, description: Description, config: RunConfig) -> dict[str, Tensor]:
@@ -99,17 +108,40 @@ class Center:
 
     def enrol(self, task: Task) -> Enrolment:
         """Return what the center has to train ``task``."""
-        examples, validation = self._read(task, "train"), self._read(task, "val")
+        examples = self._read(task, "train")
+        patients, told = self.num_training_patients(task), self.config.is_evaluated
         return Enrolment(
-            patients=len(np.unique(examples.patients)),
-            examples=len(examples),
-            validation=len(validation),
-            test=len(task.of(self.cohort, "test").radiographs),
+            patients=patients,
+            examples=patients if self.config.is_private else len(examples),
+            validation=len(self._read(task, "val")) if told else 0,
+            test=len(task.of(self.cohort, "test").radiographs) if told else 0,
             counts=task.counts(examples, self.config.training(task.name)),
         )
 
-    def train(self, task: Task, weights: Weights, round_number: int) -> Update:
-        """Train from ``weights`` for one round (counted from 1)."""
+    def training_patients(self, task: Task) -> NDArray[np.str_]:
+        """Return ``(rows,)`` whose each training example is."""
+        return self._read(task, "train").patients
+
+    def num_training_patients(self, task: Task) -> int:
+        """Return how many patients have a training example."""
+        return len(np.unique(self.training_patients(task)))
+
+    def train(self, task: Task, weights: Weights, round_number: int, private: Private | None = None) -> Update:
+        """Train from ``weights`` for one round.
+
+        Args:
+            task: What to learn.
+            weights: The round's start.
+            round_number: From 1.
+            private: Protects the patients; there must be one where the configuration says so, and else none.
+
+        Raises:
+            PrivacyError: It is missing, or the loss looks at other patients.
+        """
+        if self.config.is_private == (private is None):
+            raise PrivacyError(
+                f"privacy is {self.config.privacy!r}, and the steps of this round say otherwise; nothing is trained"
+            )
         started = time.perf_counter()
         config = self.config.training(task.name)
         network = self._load(task, weights)
@@ -119,20 +151,21 @@ class Center:
         log = train_round(
             network,
             examples,
-            task.loss(examples, config),
+            task.loss(examples if private is None else Withheld(), config),  # type: ignore[arg-type]
             config,
             correction=self.method.correction(params, self.config),
             key=(self.config.seed, task.name, round_number, self.name),
             round_number=round_number,
             device=self.device,
-            groups=task.groups(examples, config),
+            groups=None if private else task.groups(examples, config),
+            private=private,
         )
         ends = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         shared, own = self.method.part(ends)
         return Update(
             center=self.name,
             weights=shared,
-            examples=len(examples),
+            examples=self.num_training_patients(task) if private else len(examples),
             steps=log.steps,
             loss=log.loss,
             squared_drift=squared_drift(params, [weights[name].to(self.device) for name in names]),

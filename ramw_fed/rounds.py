@@ -1,13 +1,16 @@
 """Rounds of federation in one process and without a network: the reference that every engine must equal."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import safetensors.torch
 from torch import Tensor
 
-from ramw_fed.center import Center
+from ramw_fed.center import Center, Update
 from ramw_fed.errors import FederationError
 from ramw_fed.methods.method import Method, Weights
+from ramw_fed.privacy.account import Account
 from ramw_fed.tasks.task import Task, settled
 
 
@@ -28,10 +31,25 @@ class Federated:
         return {**self.weights, **self.own[center]}
 
 
-def federate(centers: Sequence[Center], method: Method, task: Task, weights: Weights, num_rounds: int) -> Federated:
+def federate(
+    centers: Sequence[Center],
+    method: Method,
+    task: Task,
+    weights: Weights,
+    num_rounds: int,
+    accounts: Mapping[str, Account] | None = None,
+) -> Federated:
     """Return what ``num_rounds`` rounds from ``weights`` end with.
 
     A center weighs as many as it has patients to train on; one without any takes no part.
+
+    Args:
+        centers: All of them, or some.
+        method: How they are one.
+        task: What to learn.
+        weights: To start from.
+        num_rounds: At least one.
+        accounts: Center to its account, where the run protects patients.
 
     Raises:
         ConfigError: The method does not fit the task's network.
@@ -49,8 +67,22 @@ def federate(centers: Sequence[Center], method: Method, task: Task, weights: Wei
     own: dict[str, Weights] = {center.name: start for center in taking_part}
     for round_number in range(1, num_rounds + 1):
         updates = {
-            center.name: center.train(task, {**shared, **own[center.name]}, round_number) for center in taking_part
+            center.name: _train(center, task, {**shared, **own[center.name]}, round_number, accounts)
+            for center in taking_part
         }
         shared = method.aggregate(shared, {name: update.weights for name, update in updates.items()}, shares)
         own = {name: update.own for name, update in updates.items()}
     return Federated(weights=shared, own=own)
+
+
+def _train(
+    center: Center, task: Task, weights: Weights, round_number: int, accounts: Mapping[str, Account] | None
+) -> Update:
+    if accounts is None:
+        return center.train(task, weights, round_number)
+    account = accounts[center.name]
+    reservation = account.reserve("reference", task.name, round_number)
+    private = account.steps(task.name, center.training_patients(task), round_number)
+    update = center.train(task, weights, round_number, private)
+    account.ledger.release(reservation, hashlib.sha256(safetensors.torch.save(update.weights)).hexdigest())
+    return update

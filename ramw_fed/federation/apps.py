@@ -1,9 +1,12 @@
 """The pair of Flower apps that all engines run, unmodified: a coordinator and a center."""
 
+import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,10 +18,11 @@ from numpy.typing import NDArray
 from ramw_fed.center import Center
 from ramw_fed.config import RunConfig
 from ramw_fed.config_sources import read_declared
-from ramw_fed.errors import CohortError, ConfigError, RamwFedError
+from ramw_fed.errors import CohortError, ConfigError, PrivacyError, RamwFedError
 from ramw_fed.federation import records
 from ramw_fed.federation.coordinator import Recorder, coordinate
-from ramw_fed.federation.opening import Opened, open_center, run_tasks
+from ramw_fed.federation.kept_updates import KeptUpdates
+from ramw_fed.federation.opening import Opened, open_account, open_center, run_tasks
 from ramw_fed.federation.own_tensors import OwnTensors
 from ramw_fed.federation.recorder import FolderRecorder
 from ramw_fed.federation.records import Order, Registration, read_order
@@ -64,27 +68,51 @@ def client_app() -> ClientApp:
 
 
 def _enrol(message: Message, order: Order, opened: Opened) -> Message:
-    return records.registration_answer(message, order, _register(opened, run_tasks(order.config)))
+    return records.registration_answer(message, order, _register(opened, order.config))
 
 
 def _train(message: Message, order: Order, opened: Opened) -> Message:
     task = _task(order)
+    if order.config.is_private:
+        return records.update_answer(message, order, _train_privately(task, order, opened))
     update = _own(opened).train(task, _all_weights(order, opened), order.ticket.round)
     if update.own:
         own = _own_tensors(order, opened)
         own.save(update.own, _card(task, order, opened))
         own.keep(task.name, (order.ticket.round, order.ticket.own, order.best_own))
-    return records.update_answer(message, order, update)
+    return records.update_answer(message, order, records.pack_update(update))
+
+
+def _train_privately(task: Task, order: Order, opened: Opened) -> bytes:
+    """Return an update that is paid for; one that was, and may have left, is sent again and never trained again."""
+    center, account, ticket = _own(opened), open_account(opened, order.config), order.ticket
+    if order.witness:
+        account.ledger.refuse_older(order.witness)
+    kept = KeptUpdates(_state(order, opened), ticket.run, center.name)
+    reservation = account.reserve(ticket.run, task.name, ticket.round)
+    packed = kept.load(reservation, ticket.base)
+    if packed is None and reservation.left is not None:
+        reservation = account.reserve(ticket.run, task.name, ticket.round, again=True)
+    if packed is None:
+        rows = center.training_patients(task)
+        private = account.steps(task.name, rows, ticket.round, attempt=reservation.attempt)
+        update = center.train(task, order.weights, ticket.round, private)
+        packed = records.pack_update(replace(update, charge=account.charge(reservation)))
+        kept.save(reservation, ticket.base, packed)
+    account.ledger.release(reservation, hashlib.sha256(packed).hexdigest())
+    return packed
 
 
 def _validate(message: Message, order: Order, opened: Opened) -> Message:
     center = _own(opened)
+    _refuse_to_tell(order)
     sums = center.validate(_task(order), _all_weights(order, opened))
     return records.sums_answer(message, order, center.name, sums)
 
 
 def _measure(message: Message, order: Order, opened: Opened) -> Message:
     center, task = _own(opened), _task(order)
+    _refuse_to_tell(order)
     weights = in_precision(_all_weights(order, opened), order.config.precision)
     table = center.measure(task, weights, order.split)
     if opened.peers:  # one machine simulates all centers: no border is crossed
@@ -96,6 +124,15 @@ def _measure(message: Message, order: Order, opened: Opened) -> Message:
     return records.summary_answer(message, order, center.name, scopes)
 
 
+def _refuse_to_tell(order: Order) -> None:
+    """Validation and test patients are the center's patients too."""
+    if not order.config.is_evaluated:
+        raise PrivacyError(
+            "the run protects patients and says evaluation = 'none', so nothing of validation or test patients leaves; "
+            "measure the weights here, with `ramw-fed evaluate`"
+        )
+
+
 def _all_weights(order: Order, opened: Opened) -> Weights:
     """Return the order's weights, and with them the center's own tensors that belong to them."""
     if not order.ticket.own:
@@ -104,12 +141,16 @@ def _all_weights(order: Order, opened: Opened) -> Weights:
 
 
 def _own_tensors(order: Order, opened: Opened) -> OwnTensors:
+    return OwnTensors(_state(order, opened), order.ticket.run, _own(opened).name)
+
+
+def _state(order: Order, opened: Opened) -> Path:
     if opened.state is None:
         raise ConfigError(
-            f"out is {order.config.out!r}; method {order.config.method!r} keeps tensors of each center between rounds "
-            "below the run folder, so its absolute path is wanted"
+            f"out is {order.config.out!r}; each center keeps files of its own between rounds below the run folder, so "
+            "its absolute path is wanted"
         )
-    return OwnTensors(opened.state, order.ticket.run, _own(opened).name)
+    return opened.state
 
 
 def _card(task: Task, order: Order, opened: Opened) -> Card:
@@ -137,18 +178,23 @@ def _ranks(names: NDArray[np.str_]) -> NDArray[np.str_]:
     return np.array([f"{rank:0{width}d}" for rank in ranks], np.str_)
 
 
-def _register(opened: Opened, tasks: Mapping[str, Task]) -> Registration:
-    center = opened.center
+def _register(opened: Opened, config: RunConfig) -> Registration:
+    center, tasks = opened.center, run_tasks(config)
+    cohort, left_out = opened.cohort.sha256, opened.cohort.left_out_counts
+    if center and config.is_private:
+        account = open_account(opened, config)  # a center without its ledger refuses before the first round
+        if not opened.peers:  # a hash, or a count of faults, may give a patient away
+            cohort, left_out = account.ledger.opaque(cohort), {}
     if center and len({radiograph.patient for radiograph in center.cohort.radiographs}) < _FEWEST_PATIENTS:
         tasks = {}
     return Registration(
         center=center.name if center else "",
         centers=opened.peers,
-        cohort=opened.cohort.sha256,
+        cohort=cohort,
         description=opened.cohort.description,
         versions=versions(),
         enrolments={name: center.enrol(task) for name, task in tasks.items()} if center else {},
-        left_out=opened.cohort.left_out_counts,
+        left_out=left_out,
     )
 
 

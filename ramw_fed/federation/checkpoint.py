@@ -15,7 +15,7 @@ from ramw_fed.learning.weights_file import sync_folder
 from ramw_fed.methods.method import Method, Weights
 
 _NAME = "round-{:05d}.safetensors"
-_FACTS = ("run", "round", "cohort")
+_FACTS = ("run", "round", "cohort", "charges")
 
 
 @dataclass(kw_only=True)
@@ -51,12 +51,14 @@ class TaskState:
 class State:
     """Where a federation stands after ``round`` complete rounds, over the radiographs of hash ``cohort``.
 
-    ``run`` is its opaque name, which it keeps when it is resumed: centers find their own tensors by it.
+    ``run`` is its opaque name, which it keeps when it is resumed: centers find their own tensors by it. ``charges`` is
+    what each center last said of its patients' privacy, as ``asdict(Charge)``; empty where nobody is protected.
     """
 
     run: str = ""
     round: int = 0
     cohort: str = ""
+    charges: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: dict[str, TaskState] = field(default_factory=dict)
 
 

@@ -86,7 +86,8 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     )
     state.run = state.run or roll.run
     roll = replace(roll, run=state.run)
-    if config.open_test:
+    opens_test = config.open_test and config.is_evaluated
+    if opens_test:
         _refuse_without_own(roll, state, method)
     told = config
     for task in tasks:
@@ -106,7 +107,7 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     decided, decisions = _decide(config, tasks, state)
     strategy.config, _ = _decide(told, tasks, state)
     measured: Mapping[str, Measured] = {}
-    if config.open_test:
+    if opens_test:
         measured = _measure(strategy, grid, chosen, decisions, recorder)
     evaluate = strategy.seconds.get("validate", 0.0) + strategy.seconds.get("measure", 0.0)
     seconds = {"train": strategy.seconds.get("train", 0.0), "evaluate": evaluate}

@@ -12,9 +12,12 @@ from ramw_fed.config import SETTLED, RunConfig
 from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.reading import read_run_cohort
-from ramw_fed.errors import CohortError, ConfigError
+from ramw_fed.errors import CohortError, ConfigError, PrivacyError
 from ramw_fed.knobs import Knobs, knob, nest
 from ramw_fed.methods import get_method
+from ramw_fed.privacy.account import Account
+from ramw_fed.privacy.ledger import Ledger
+from ramw_fed.privacy.randomness import SEED_VARIABLE, from_environment
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.task import Task
@@ -41,22 +44,42 @@ class CenterFile(Knobs):
     state: str = knob(
         "state", "folder in which the center keeps its own tensors of a run between rounds; relative to this file"
     )
+    ledger: str = knob("ledger", "folder of the center's privacy ledger; relative to this file")
+    require_privacy: bool = knob(
+        False, "refuse every run that does not protect each patient, or that tells metrics outside that protection"
+    )
     own_code: tuple[str, ...] = knob(
         (), "methods and tasks beside the built-in ones that a run may take, as package.file:NAME; you have read them"
     )
 
     @classmethod
     def open(cls, path: Path) -> "CenterFile":
-        """Read the file; ``data`` and ``state`` are made absolute.
+        """Read the file; ``data``, ``state`` and ``ledger`` are made absolute.
 
         Raises:
             ConfigError: It cannot be read, a key is unknown, or name or data is missing.
         """
         raw = cls.read(read_toml(path), where=f" in {path.name}")
-        if not raw.name or not raw.data or not raw.state:
-            raise ConfigError(f"{path.name} must set name and data, and may not leave state empty")
-        data, state = (str((path.parent / folder).resolve()) for folder in (raw.data, raw.state))
-        return replace(raw, data=data, state=state)
+        if not (raw.name and raw.data and raw.state and raw.ledger):
+            raise ConfigError(f"{path.name} must set name and data, and may not leave state or ledger empty")
+        folders = {name: str((path.parent / getattr(raw, name)).resolve()) for name in ("data", "state", "ledger")}
+        return replace(raw, **folders)  # type: ignore[arg-type]
+
+    def refuse_unprotected(self, config: RunConfig) -> None:
+        """Refuse a run that protects patients less than this center demands, or whose noise could be repeated.
+
+        Raises:
+            PrivacyError: With the knobs on both sides.
+        """
+        if self.require_privacy and (not config.is_private or config.evaluation == "unprotected"):
+            raise PrivacyError(
+                f"require-privacy is true in center.toml, and the run says privacy = {config.privacy!r}, evaluation = "
+                f"{config.evaluation or 'as usual'!r}; ask for a run with 'patient' and 'none'"
+            )
+        if config.is_private and from_environment().is_seeded:
+            raise PrivacyError(
+                f"{SEED_VARIABLE} is set where this center runs: noise that can be repeated protects nobody; unset it"
+            )
 
     def refuse_to_count(self, config: RunConfig) -> None:
         """Refuse a run that asks for counts by class which this center does not share.
@@ -94,6 +117,7 @@ class Opened:
         peers: Names of all centers that this machine simulates; empty where the center stands for itself.
         shares_values: Whether rows of measurements may leave.
         state: Folder for what the center keeps between rounds; None in a simulation without a run folder.
+        ledgers: Folder of the privacy ledger, which no run can choose.
     """
 
     center: Center | None
@@ -101,6 +125,7 @@ class Opened:
     peers: tuple[str, ...]
     shares_values: bool
     state: Path | None
+    ledgers: Path
 
 
 def forget_centers() -> None:
@@ -128,10 +153,16 @@ def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
         own = CenterFile.open(Path(str(node_config[CENTER_FILE])))
         own.refuse_other_code(config)
         own.refuse_to_count(config)
+        own.refuse_unprotected(config)
         center = _center(own.name, own.data, _key(config))
         center.config = config
         return Opened(
-            center=center, cohort=center.cohort, peers=(), shares_values=own.share_values, state=Path(own.state)
+            center=center,
+            cohort=center.cohort,
+            peers=(),
+            shares_values=own.share_values,
+            state=Path(own.state),
+            ledgers=Path(own.ledger),
         )
     if PARTITION not in node_config:
         raise ConfigError(f"the node has neither {CENTER_FILE!r} nor {PARTITION!r}; start it with --node-config")
@@ -141,7 +172,34 @@ def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
     one = _center(names[number], config.cohort, _key(config)) if number < len(names) else None
     if one:
         one.config = config
-    return Opened(center=one, cohort=cohort, peers=names, shares_values=True, state=simulated_state(config))
+    return Opened(
+        center=one,
+        cohort=cohort,
+        peers=names,
+        shares_values=True,
+        state=simulated_state(config),
+        ledgers=simulated_ledgers(Path(config.cohort)),
+    )
+
+
+def open_account(opened: Opened, config: RunConfig) -> Account:
+    """Return what the run may draw from the center's ledger, which is read anew each time.
+
+    Raises:
+        LedgerError: There is no ledger of the center's patients, or it cannot be trusted.
+        PrivacyError: No noise reaches the run's target.
+    """
+    if opened.center is None:
+        raise CohortError("this node stands for no center, and has no privacy ledger")
+    center, tasks = opened.center, run_tasks(config)
+    everyone = {radiograph.patient for radiograph in center.cohort.radiographs}
+    patients = {name: center.num_training_patients(task) for name, task in tasks.items()}
+    return Account(Ledger.open(opened.ledgers, center.name, everyone), config, center.name, patients)
+
+
+def simulated_ledgers(cohort: Path) -> Path:
+    """Return where the privacy ledgers of a cohort's centers lie, if this machine simulates them."""
+    return cohort / "privacy"
 
 
 def simulated_state(config: RunConfig) -> Path | None:

@@ -14,6 +14,7 @@ from ramw_fed.federation.coordinator import Outcome
 from ramw_fed.federation.measurements import Measured
 from ramw_fed.federation.opening import run_tasks, simulated_state
 from ramw_fed.federation.own_tensors import OwnTensors
+from ramw_fed.federation.privacy_record import privacy_record
 from ramw_fed.learning.weights_file import Card, in_precision
 from ramw_fed.manifest import VERSION, git_commit, own_peak_mb, summarize_seconds, versions, workers_of
 from ramw_fed.metrics.scopes import Scope, macro
@@ -92,7 +93,8 @@ class FolderRecorder:
             round_number, own = state.best_own_rounds.get(center, 0), state.own_start
             if round_number and kept is not None:
                 own = OwnTensors(kept, outcome.roll.run, center).load(name, round_number)
-            card = replace(self._card(name, outcome), notes={"center": center})
+            card = self._card(name, outcome)
+            card = replace(card, notes={**card.notes, "center": center})
             self.folder.save_own(center, in_precision(own, self.config.precision), card)
 
     def _card(self, task: str, outcome: Outcome) -> Card:
@@ -103,11 +105,14 @@ class FolderRecorder:
             cohort=outcome.roll.cohort,
             round=outcome.state.tasks[task].best_round,
             version=VERSION,
+            notes=_protection(self.config, outcome.state),
         )
 
     def _manifest(self, outcome: Outcome) -> dict[str, Any]:
         rounds = self.folder.rounds()
+        privacy = privacy_record(self.config, outcome.state.charges, rounds)
         return {
+            **({"privacy": privacy} if privacy else {}),
             "versions": versions(),
             "git_commit": git_commit(),
             "cohort": {"sha256": outcome.roll.cohort, "kind": outcome.roll.description.kind},
@@ -124,6 +129,17 @@ class FolderRecorder:
             # Under Flower's own commands nobody sees all processes: `peak_rss_mb` of all is written by `ramw-fed run`.
             "coordinator_peak_rss_mb": own_peak_mb(),
         }
+
+
+def _protection(config: RunConfig, state: State) -> dict[str, Any]:
+    """Return what a file of weights says of the patients' privacy; nothing where they are not protected."""
+    if not config.is_private:
+        return {}
+    worst = max(state.charges.values(), key=lambda charge: charge["epsilon"]["pld"], default=None)
+    return {
+        "privacy": config.privacy,
+        **({"epsilon": worst["epsilon"]["pld"], "delta": worst["delta"]} if worst else {}),
+    }
 
 
 def metrics(outcome: Outcome) -> dict[str, Any]:

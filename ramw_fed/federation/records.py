@@ -22,6 +22,9 @@ from ramw_fed.data.radiograph import SPLITS, Split
 from ramw_fed.errors import UpdateError
 from ramw_fed.federation.packets import Packet, Shape, is_number, pack, pack_columns, unpack, unpack_columns
 from ramw_fed.knobs import nest
+from ramw_fed.privacy.account import Charge
+from ramw_fed.privacy.accounting import Epsilons
+from ramw_fed.privacy.ledger_file import Witness
 from ramw_fed.tasks.task import Sums, Table
 
 Purpose = Literal["enrol", "train", "validate", "measure"]
@@ -74,6 +77,7 @@ class Order:
         split: Which images to measure.
         weights: To start from, or to evaluate; empty for an enrolment.
         best_own: Round of the center's own tensors that belong to the best weights so far; 0 for none.
+        witness: The last entry of the center's privacy ledger that the coordinator was told of; None for none.
     """
 
     ticket: Ticket
@@ -81,6 +85,7 @@ class Order:
     split: Split = "val"
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     best_own: int = 0
+    witness: Witness | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +144,12 @@ def order_content(
     packed: bytes = b"",
     own_start: bytes = b"",
     best_own: int = 0,
+    witness: Witness | None = None,
 ) -> RecordDict:
     """Return an order's content; ``packed`` and ``own_start`` are weights from ``pack_weights``."""
     text = json.dumps(asdict(ticket), sort_keys=True)
-    order = ConfigRecord({"ticket": text, "split": split, "best-own": best_own})
+    seen = json.dumps(asdict(witness)) if witness else ""
+    order = ConfigRecord({"ticket": text, "split": split, "best-own": best_own, "witness": seen})
     content = RecordDict({_ORDER: order, _CONFIG: ConfigRecord(dict(config.flat()))})
     blobs = {_PACKET: packed, _START: own_start}
     if packed:
@@ -165,13 +172,15 @@ def read_order(message: Message) -> Order:
             raise ValueError("no such split")
         best_own = _count(order["best-own"], "best-own")
         _count(ticket.own, "own")
+        seen = str(order["witness"])
+        witness = Witness(**json.loads(seen)) if seen else None
     except (KeyError, TypeError, ValueError) as error:
         raise UpdateError(f"the message is no order: {error}; coordinator and center must run one version") from error
     weights: dict[str, Tensor] = {}
     for blob in (_read_blob(message.content, _PACKET), _read_blob(message.content, _START)):
         weights |= unpack(blob).tensors if blob else {}
     resolved = _resolve(json.dumps(dict(config), sort_keys=True))
-    return Order(ticket=ticket, config=resolved, split=split, weights=weights, best_own=best_own)
+    return Order(ticket=ticket, config=resolved, split=split, weights=weights, best_own=best_own, witness=witness)
 
 
 @lru_cache(maxsize=8)
@@ -194,10 +203,16 @@ def registration_answer(message: Message, order: Order, registration: Registrati
     return _answer(message, order, Packet(header=raw, tensors={}))
 
 
-def update_answer(message: Message, order: Order, update: Update) -> Message:
-    """Return a center's answer to a round of training."""
+def pack_update(update: Update) -> bytes:
+    """Return an update's bytes, which are all that leaves of it."""
     raw = {name: getattr(update, name) for name in _UPDATE_FACTS}
-    return _answer(message, order, Packet(header=raw, tensors=update.weights))
+    raw["charge"] = update.charge and asdict(update.charge)
+    return pack(Packet(header=raw, tensors=update.weights))
+
+
+def update_answer(message: Message, order: Order, packed: bytes) -> Message:
+    """Return a center's answer to a round of training, from ``pack_update``."""
+    return _packed_answer(message, order, packed)
 
 
 def sums_answer(message: Message, order: Order, center: str, sums: Sums) -> Message:
@@ -273,14 +288,16 @@ def read_update(message: Message, expected: Mapping[str, Shape]) -> Update:
     facts = packet.header
     if set(facts) != set(_UPDATE_FACTS):
         raise UpdateError(f"the update's facts are not {', '.join(_UPDATE_FACTS)}")
+    charge = _charge(facts["charge"])
     for name in ("center", "device"):
         _name(facts[name])
     for name in ("examples", "steps", "worker"):
         _count(facts[name], name)
     for name in ("loss", "squared_drift", "seconds"):
-        if not is_number(facts[name]):
+        # The loss of patients who are protected is not told.
+        if not is_number(facts[name]) and not (name == "loss" and charge and facts[name] is None):
             raise UpdateError(f"{name} is {str(facts[name])[:40]!r}; a finite number is wanted")
-    return Update(weights=dict(packet.tensors), **facts)
+    return Update(weights=dict(packet.tensors), **{**facts, "charge": charge})
 
 
 def read_sums(message: Message) -> tuple[str, dict[str, float]]:
@@ -308,12 +325,34 @@ def read_measurement(message: Message) -> tuple[str, Table | None, Mapping[str, 
     return str(packet.header.get("center")), unpack_columns(packet), None
 
 
-_UPDATE_FACTS = ("center", "device", "examples", "loss", "seconds", "squared_drift", "steps", "worker")
+_UPDATE_FACTS = ("center", "charge", "device", "examples", "loss", "seconds", "squared_drift", "steps", "worker")
+
+
+def _charge(raw: Any) -> Charge | None:
+    """Return what an update says of its privacy; None where it says that there is none."""
+    if raw is None:
+        return None
+    try:
+        numbers = (*(raw[name] for name in _CHARGE_NUMBERS), *raw["epsilon"].values())
+        if not all(is_number(value) and value >= 0 for value in numbers) or type(raw["is_seeded"]) is not bool:
+            raise ValueError("a number is none, or negative")
+        witness = Witness(_count(raw["witness"]["number"]), _name(raw["witness"]["sha256"]))
+        counts = {name: _count(raw[name], name) for name in ("patients", "steps")}
+        return Charge(**{**raw, **counts, "epsilon": Epsilons(**raw["epsilon"]), "witness": witness})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UpdateError(f"the charge of the update cannot be read: {error}") from error
+
+
+_CHARGE_NUMBERS = ("sampling_rate", "noise_multiplier", "delta", "spent", "cap")
 
 
 def _answer(message: Message, order: Order, packet: Packet) -> Message:
+    return _packed_answer(message, order, pack(packet))
+
+
+def _packed_answer(message: Message, order: Order, packed: bytes) -> Message:
     ticket = ConfigRecord({"ticket": json.dumps(asdict(order.ticket), sort_keys=True)})
-    blob = ArrayRecord({_ANSWER: _array(pack(packet))})
+    blob = ArrayRecord({_ANSWER: _array(packed)})
     return Message(RecordDict({_ANSWER: ticket, _PACKET: blob}), reply_to=message)
 
 

@@ -24,7 +24,9 @@ def center_record(start: Weights, update: Update, mean: Weights, learned: Sequen
         norm: Length of the update over them.
     """
     names = ("examples", "steps", "loss", "squared_drift", "seconds", "worker", "device")
+    charge = {"privacy": asdict(update.charge)} if update.charge else {}
     return {
+        **charge,
         **{name: getattr(update, name) for name in names},
         "update_norm": norm,
         "cosine": cosine(start, update.weights, mean, learned),

@@ -29,6 +29,8 @@ from ramw_fed.federation.records import MESSAGE_TYPES, Purpose, Ticket
 from ramw_fed.federation.round_record import add_sums, center_record, is_learned, rejection_records
 from ramw_fed.federation.validation import Question, Rejection, Sifted
 from ramw_fed.methods.method import Method, Weights
+from ramw_fed.privacy.ledger_file import Witness
+from ramw_fed.privacy.workload import workload
 from ramw_fed.tasks.task import Sums, Task, is_better
 
 _PHASES: Mapping[Purpose, str] = {
@@ -127,7 +129,9 @@ class RamwStrategy(Strategy):
         def read(reply: Message, question: Question) -> Update:
             task = question.ticket.task
             enrolment = self.roll.enrolments[task][question.center]
-            update = validation.read_checked_update(reply, question, expected[task], enrolment)
+            planned = workload(self.config.training(task), enrolment.patients) if self.config.is_private else None
+            update = validation.read_checked_update(reply, question, expected[task], enrolment, planned)
+            self._keep_charge(question.center, update)
             self._expected_s["train", task, question.center] = update.seconds
             return update
 
@@ -141,7 +145,7 @@ class RamwStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """Return an order to validate for each task whose weights have moved."""
-        moved = [task for task, record in self._records.items() if record["aggregated"]]
+        moved = [task for task, record in self._records.items() if record["aggregated"] and self.config.is_evaluated]
         return self._orders("validate", server_round, self._packed(arrays, moved))
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
@@ -198,6 +202,12 @@ class RamwStrategy(Strategy):
         if not record["aggregated"]:
             self._fail(task, len(valid))
 
+    def _keep_charge(self, center: str, update: Update) -> None:
+        """Keep the latest entry of the center's ledger: it is owed whether or not the update is taken."""
+        before = self.state.charges.get(center)
+        if update.charge and (before is None or before["witness"]["number"] < update.charge.witness.number):
+            self.state.charges[center] = asdict(update.charge)
+
     def _fail(self, task: str, num_valid: int) -> None:
         state, record = self.state.tasks[task], self._records[task]
         state.failed_rounds += 1
@@ -238,6 +248,7 @@ class RamwStrategy(Strategy):
                 )
                 question = Question(node=self.roll.nodes[center], center=center, ticket=ticket)
                 config = self.config.with_training(task, self.config.training(task).at(center))
+                seen = self.state.charges.get(center)
                 content = records.order_content(
                     ticket,
                     config,
@@ -245,6 +256,7 @@ class RamwStrategy(Strategy):
                     packed=blob,
                     own_start=b"" if own else start,
                     best_own=state.best_own_rounds.get(center, 0),
+                    witness=Witness(**seen["witness"]) if seen else None,
                 )
                 self._bytes_down[task, center] = len(blob) + (0 if own else len(start))
                 message = Message(content, question.node, MESSAGE_TYPES[purpose], group_id=nonce)

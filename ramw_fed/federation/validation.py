@@ -2,8 +2,8 @@
 
 In this order, and the first failure rejects it: known center (by its connection, never by what the answer says), the
 right question (run, purpose, task, round, base weights, nonce; each once), size, table of contents, names, sizes and
-types of tensors, facts, finite values, running variances, number of examples; last, over a round's updates, length.
-What was validated or measured has its own rules in ``measurements.py``.
+types of tensors, facts, finite values, running variances, number of examples, what a protected update cost; last, over
+a round's updates, length. What was validated or measured has its own rules in ``measurements.py``.
 """
 
 import math
@@ -16,9 +16,10 @@ from flwr.app import Message
 from torch import Tensor
 
 from ramw_fed.center import Enrolment, Update
-from ramw_fed.errors import StateError, UpdateError
+from ramw_fed.errors import BudgetError, LedgerError, StateError, UpdateError
 from ramw_fed.federation.packets import Shape
 from ramw_fed.federation.records import Ticket, read_ticket, read_update, refusal_text
+from ramw_fed.privacy.workload import Workload
 
 T = TypeVar("T")
 
@@ -34,7 +35,11 @@ NORM = "E-UPDATE-NORM"
 MISSING = "E-UPDATE-MISSING"
 MEASURES = "E-UPDATE-MEASURES"
 CENTER = "E-CENTER"
+PRIVACY = "E-UPDATE-PRIVACY"
 STATE = StateError.code
+
+# What a center may call its refusal by; anything else is its own affair.
+_TOLD = (STATE, BudgetError.code, LedgerError.code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +124,7 @@ def _stray(reply: Message, names: Mapping[int, str]) -> UpdateError:
 def _read(reply: Message, question: Question, read: Callable[[Message, Question], T]) -> T:
     if reply.has_error():
         text = refusal_text(reply)
-        raise coded(STATE if text.startswith(f"{STATE} ") else CENTER, text)
+        raise coded(next((code for code in _TOLD if text.startswith(f"{code} ")), CENTER), text)
     try:
         if _ticket(reply) != question.ticket:
             raise coded(STALE, "the answer belongs to another round, task, run or base model and was dropped")
@@ -143,9 +148,20 @@ def _missing(question: Question) -> Rejection:
 
 
 def read_checked_update(
-    message: Message, question: Question, expected: Mapping[str, Shape], enrolment: Enrolment
+    message: Message,
+    question: Question,
+    expected: Mapping[str, Shape],
+    enrolment: Enrolment,
+    planned: Workload | None = None,
 ) -> Update:
     """Return a center's update, with every check that needs no other update.
+
+    Args:
+        message: The answer.
+        question: What it answers.
+        expected: Its tensors.
+        enrolment: What the center registered.
+        planned: How a private run draws on the center's patients; None where it protects nobody.
 
     Raises:
         UpdateError: With the code of the first check that failed.
@@ -165,7 +181,23 @@ def read_checked_update(
         raise coded(EXAMPLES, f"{update.examples} examples were used; {enrolment.examples} are enrolled")
     if update.steps < 1:
         raise coded(EXAMPLES, "no step was done")
+    _refuse_other_charge(update, planned)
     return update
+
+
+def _refuse_other_charge(update: Update, planned: Workload | None) -> None:
+    """Raise unless an update is protected as the run says; that its noise is real only the center can see to."""
+    charge = update.charge
+    if planned is None and charge is None:
+        return
+    if planned is None or charge is None:
+        raise coded(PRIVACY, f"the update is{' not' * (charge is None)} protected, and the run says otherwise")
+    found = (charge.patients, charge.sampling_rate, charge.steps)
+    wanted = (planned.patients, planned.sampling_rate, planned.steps)
+    if found != wanted or update.steps != planned.steps:
+        raise coded(PRIVACY, f"(patients, sampling rate, steps) are {found}; {wanted} follow from the run")
+    if charge.noise_multiplier <= 0 or not 0 < charge.delta < 1:
+        raise coded(PRIVACY, "the noise multiplier is 0, or delta no probability: nobody is protected")
 
 
 def _is_finite(tensor: Tensor) -> bool:

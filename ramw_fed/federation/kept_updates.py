@@ -1,0 +1,67 @@
+"""Updates that were paid for from a privacy ledger: kept before they leave, and sent again as they are.
+
+```
+FOLDER/<run>/<center>/<task>/update-00003-1-<base>.safetensors   round, attempt, first digits of the weights' hash
+```
+
+Training anew would be a second release of the same patients. The file lasts before the ledger says that it left, so
+that one that may have left is found, or charged anew.
+"""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ramw_fed.errors import StateError
+from ramw_fed.learning.weights_file import sync_folder
+from ramw_fed.privacy.ledger import Reservation
+from ramw_fed.run_folder import as_file_name
+
+
+@dataclass(frozen=True)
+class KeptUpdates:
+    """The updates that one center keeps of one run.
+
+    Attributes:
+        folder: Where those of all runs lie; made where missing.
+        run: Opaque name of the run.
+        center: Name.
+    """
+
+    folder: Path
+    run: str
+    center: str
+
+    def __post_init__(self) -> None:
+        """The run's name comes from another machine, and names a folder here."""
+        if not re.fullmatch("[0-9a-f]{16}", self.run):
+            raise StateError(f"{self.run[:40]!r} is no name of a run: 16 hexadecimal digits are wanted")
+
+    def save(self, reservation: Reservation, base: str, packed: bytes) -> None:
+        """Keep an update that starts from the weights of hash ``base``; it lasts when this returns."""
+        path = self._path(reservation, base)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".part")
+        with temporary.open("wb") as file:
+            file.write(packed)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+        for older in path.parent.glob("update-*"):
+            if older != path:
+                older.unlink(missing_ok=True)
+
+    def load(self, reservation: Reservation, base: str) -> bytes | None:
+        """Return the update that was kept; None where there is none, or not the one that the ledger says has left."""
+        path = self._path(reservation, base)
+        packed = path.read_bytes() if path.exists() else None
+        if packed is not None and reservation.left not in (None, hashlib.sha256(packed).hexdigest()):
+            return None
+        return packed
+
+    def _path(self, reservation: Reservation, base: str) -> Path:
+        name = f"update-{reservation.round_number:05d}-{reservation.attempt}-{base[:16]}.safetensors"
+        return self.folder / self.run / as_file_name(self.center) / as_file_name(reservation.task) / name

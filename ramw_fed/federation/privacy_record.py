@@ -1,0 +1,80 @@
+"""What the manifest says of privacy: unit, epsilon and delta of each center, how it was counted, what else left."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from ramw_fed.config import RunConfig
+from ramw_fed.federation.opening import run_tasks
+
+_OFF, _FIXED, _PUBLIC = "off: not told", "fixed beforehand: no look at the patients", "none: a public number"
+_OUTSIDE = "not covered: outside the guarantee, as evaluation = 'unprotected' says"
+_COVERED = "covered by epsilon"
+
+
+def privacy_record(
+    config: RunConfig, charges: Mapping[str, Mapping[str, Any]], rounds: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Return the manifest's ``privacy``; None where the run protects nobody.
+
+    Args:
+        config: The run's.
+        charges: Center to what it last said, as ``asdict(Charge)``.
+        rounds: Lines of ``rounds.jsonl``.
+    """
+    if not config.is_private:
+        return None
+    is_seeded = any(charge["is_seeded"] for charge in charges.values())
+    return {
+        "unit": "patient: all images, hands, exams and joints of one patient at one center",
+        "neighbours": "the records of one patient replaced by none; how many patients a center has is public",
+        "assumption": "no patient is at two centers: then each center's epsilon holds for its own patients",
+        "mechanism": "DP-SGD: each patient's summed gradient clipped on its own, Gaussian noise on their sum",
+        "sampling": "Poisson: in every step each patient with the same probability, independently",
+        "randomness": "seeded, as in a test: no privacy" if is_seeded else "AES-256-CTR, keyed by the operating system",
+        "accountant": {
+            "claimed": f"privacy loss distributions, pessimistic (dp-accounting {version('dp-accounting')})",
+            "beside": f"PRV (Opacus {version('opacus')}), within 5 %; RDP as upper bound",
+        },
+        "clip_norm": {task: config.training(task).clip_norm for task in sorted(run_tasks(config))},
+        "centers": {center: _of_center(center, charges[center], rounds) for center in sorted(charges)},
+        "largest_epsilon": max((charge["epsilon"]["pld"] for charge in charges.values()), default=None),
+        "releases": releases(config),
+    }
+
+
+def _of_center(center: str, charge: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a center's epsilon of the run, with how its patients were drawn for each task."""
+    tasks: dict[str, Any] = {}
+    for record in rounds:
+        own = record["centers"].get(center, {}).get("privacy")
+        if own:
+            before = tasks.get(record["task"], {"rounds": 0})
+            drawn = {name: own[name] for name in ("patients", "sampling_rate", "steps")}
+            tasks[record["task"]] = {**drawn, "rounds": before["rounds"] + 1}
+    names = ("epsilon", "delta", "noise_multiplier", "spent", "cap")
+    return {**{name: charge[name] for name in names}, "tasks": tasks}
+
+
+def releases(config: RunConfig) -> list[dict[str, str]]:
+    """Return everything that leaves a center of this private run, or could have, with what it costs its patients."""
+    evaluation = _OUTSIDE if config.is_evaluated else _OFF
+    chosen = config.erosion.asks_for_scores and "erosion" in config.tasks
+    counts = config.erosion.prior is not None and "erosion" in config.tasks
+    return [
+        {"what": "weights after each round, and what follows from them", "cost": _COVERED},
+        {"what": "number of training patients of each task", "cost": _PUBLIC},
+        {"what": "noise multiplier, sampling rate, steps, epsilon", "cost": "none: they follow from public numbers"},
+        {"what": "numbers of validation and test images", "cost": _OUTSIDE if config.is_evaluated else _OFF},
+        {"what": "training loss", "cost": _OFF},
+        {"what": "class counts and priors", "cost": _FIXED if counts else _OFF},
+        {"what": "validation metrics of each round", "cost": evaluation},
+        {
+            "what": "choice of the best round",
+            "cost": evaluation if config.is_evaluated else "fixed beforehand: the last",
+        },
+        {"what": "early stopping", "cost": _FIXED},
+        {"what": "threshold and calibration", "cost": evaluation if chosen else _FIXED},
+        {"what": "test metrics", "cost": evaluation},
+        {"what": "seconds and memory of a round", "cost": "not covered: time depends on which patients are drawn"},
+    ]

@@ -1,0 +1,133 @@
+"""A center's account in one run: its ledger, what the run will draw from it, and the training steps that are paid for.
+
+The order is what keeps the guarantee, whenever a process dies: reserve (lasting, before data are touched), train, keep
+the update's bytes (lasting), release (lasting), send.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ramw_fed.config import RunConfig
+from ramw_fed.errors import PrivacyError
+from ramw_fed.knobs import required
+from ramw_fed.privacy.accounting import Epsilons, epsilons
+from ramw_fed.privacy.event import Event
+from ramw_fed.privacy.ledger import Ledger, Reservation, Witness
+from ramw_fed.privacy.randomness import from_environment
+from ramw_fed.privacy.sgd import PatientSteps
+from ramw_fed.privacy.workload import Workload, noise_of, run_workloads
+
+UPDATE = "update"
+"""What of a round is charged: the weights that leave."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charge:
+    """What a center says of the privacy of one update. All of it follows from public numbers and its ledger.
+
+    Attributes:
+        patients: Training patients of the task, N.
+        sampling_rate: With which each was drawn.
+        steps: Steps of this round.
+        noise_multiplier: Deviation of the noise in units of the clip norm.
+        delta: At which epsilon is computed.
+        epsilon: Of all that this run has taken from this center's patients up to this update, over all tasks.
+        spent: Claimed epsilon of all that was ever taken from them, at the ledger's delta.
+        cap: Claimed epsilon that the center never passes.
+        is_seeded: Whether noise and sampling came from a seed: a test's, and no privacy.
+        witness: The entry of the ledger that charged it: an older copy of the ledger lacks it.
+    """
+
+    patients: int
+    sampling_rate: float
+    steps: int
+    noise_multiplier: float
+    delta: float
+    epsilon: Epsilons
+    spent: float
+    cap: float
+    is_seeded: bool
+    witness: Witness
+
+
+class Account:
+    """What one run may draw from one center's ledger."""
+
+    def __init__(self, ledger: Ledger, config: RunConfig, center: str, patients: Mapping[str, int]) -> None:
+        """Plan the run's draws.
+
+        Args:
+            ledger: The center's own.
+            config: The run's.
+            center: Name.
+            patients: Task to the center's training patients.
+
+        Raises:
+            PrivacyError: The run's target cannot be reached.
+        """
+        self.ledger = ledger
+        self.config = config
+        self.center = center
+        self.delta = min(required(config.delta, "delta") or 1.0, ledger.delta)
+        self.workloads: Mapping[str, Workload] = run_workloads(config, patients)
+        self.noise_multiplier = noise_of(config, self.workloads, self.delta)
+
+    def event(self, task: str) -> Event:
+        """Return what one round of ``task`` releases."""
+        return self.workloads[task].event(self.noise_multiplier)
+
+    def reserve(self, run: str, task: str, round_number: int, *, again: bool = False) -> Reservation:
+        """Charge a round before any of its data is touched; one that was charged and never left costs nothing more.
+
+        Raises:
+            BudgetError: The cap would be passed; the ledger stays as it is.
+            LedgerError: The ledger cannot be trusted or written.
+        """
+        return self.ledger.reserve(
+            run, task, round_number, UPDATE, [self.event(task)], seeded=from_environment().is_seeded, again=again
+        )
+
+    def steps(self, task: str, patients: NDArray[np.str_], round_number: int, *, attempt: int = 1) -> PatientSteps:
+        """Return the private steps of a round, as :func:`ramw_fed.learning.training.train_round` takes them.
+
+        Args:
+            task: Name.
+            patients: ``(rows,)`` whose each training row is.
+            round_number: From 1.
+            attempt: How often this round was charged: fresh noise each time, also where it comes from a seed.
+
+        Raises:
+            PrivacyError: They are not the patients that were planned for.
+        """
+        planned, training = self.workloads[task], self.config.training(task)
+        found = len(np.unique(patients))
+        if found != planned.patients:
+            raise PrivacyError(f"{task} was planned for {planned.patients} patients, and {found} are there")
+        return PatientSteps(
+            patients,
+            sampling_rate=planned.sampling_rate,
+            steps=planned.steps,
+            noise_multiplier=self.noise_multiplier,
+            clip_norm=required(training.clip_norm, "clip-norm"),
+            randomness=from_environment(task, round_number, self.center, attempt),
+            rows_at_once=training.batch_size,
+        )
+
+    def charge(self, reservation: Reservation) -> Charge:
+        """Return what is said of the update that ``reservation`` paid for."""
+        planned = self.workloads[reservation.task]
+        return Charge(
+            patients=planned.patients,
+            sampling_rate=planned.sampling_rate,
+            steps=planned.steps,
+            noise_multiplier=self.noise_multiplier,
+            delta=self.delta,
+            epsilon=epsilons(self.ledger.events(run=reservation.run), self.delta),
+            spent=self.ledger.claimed(),
+            cap=self.ledger.cap,
+            is_seeded=reservation.is_seeded,
+            witness=Witness(reservation.number, reservation.sha256),
+        )

@@ -1,0 +1,59 @@
+"""How a run will draw on a center's patients: how often, with which noise. All of it follows from public numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ramw_fed.config import RunConfig, TrainingConfig
+from ramw_fed.knobs import required
+from ramw_fed.privacy.accounting import solve_noise
+from ramw_fed.privacy.event import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """One task at one center.
+
+    Attributes:
+        patients: Patients with a training example; a public number (docs/privacy.md).
+        sampling_rate: Probability with which a patient is in a step.
+        steps: Steps of a round.
+        rounds: Rounds of the run.
+    """
+
+    patients: int
+    sampling_rate: float
+    steps: int
+    rounds: int
+
+    def event(self, noise_multiplier: float, *, rounds: int = 1) -> Event:
+        """Return what ``rounds`` rounds release."""
+        return Event(sampling_rate=self.sampling_rate, noise_multiplier=noise_multiplier, steps=self.steps * rounds)
+
+
+def workload(training: TrainingConfig, patients: int) -> Workload:
+    """Return how a run draws on ``patients`` (at least one) with these knobs.
+
+    An epoch is as many steps as draw each patient once on average; a center with fewer patients than
+    ``patients-per-step`` has all of them in every step.
+    """
+    rate = min(1.0, required(training.patients_per_step, "patients-per-step") / patients)
+    steps = max(1, round(training.local_epochs / rate))
+    return Workload(patients=patients, sampling_rate=rate, steps=steps, rounds=training.num_rounds)
+
+
+def run_workloads(config: RunConfig, patients: Mapping[str, int]) -> dict[str, Workload]:
+    """Return, by task in the order of names, how the run draws on a center with so many patients for each."""
+    return {task: workload(config.training(task), patients[task]) for task in sorted(patients) if patients[task] > 0}
+
+
+def noise_of(config: RunConfig, workloads: Mapping[str, Workload], delta: float) -> float:
+    """Return the noise multiplier of a center: the run's, or the one with which all tasks end at ``target-epsilon``.
+
+    Raises:
+        PrivacyError: No noise reaches the target.
+    """
+    given = required(config.noise_multiplier, "noise-multiplier")
+    if given:
+        return given
+    total = [(one.sampling_rate, one.steps * one.rounds) for _, one in sorted(workloads.items())]
+    return solve_noise(total, required(config.target_epsilon, "target-epsilon"), delta)
