@@ -1,6 +1,5 @@
 """The command line: reads arguments, calls one function of ``ramw_fed.api``, prints."""
 
-import json
 import logging
 import sys
 import traceback
@@ -9,33 +8,29 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from ramw_fed.config import PhantomConfig, RunConfig
-from ramw_fed.config_sources import read_overrides, read_toml, resolve
+from ramw_fed import terminal
+from ramw_fed.config import PhantomConfig
+from ramw_fed.config_sources import read_toml
 from ramw_fed.errors import ConfigError, RamwFedError
+from ramw_fed.privacy_cli import privacy
 from ramw_fed.report.bars import progress
+from ramw_fed.terminal import Json, Setting
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cohorts = typer.Typer(no_args_is_help=True, help="Make, check and fetch cohorts of wrist radiographs.")
 app.add_typer(cohorts, name="cohort")
-
-# Without a terminal 80 columns are assumed, into which no table of this field fits.
-# No markup and no emoji: names of files, centers and tasks are a user's, and ``w[red]_R.bmp`` is one.
-_out = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
-_err = Console(stderr=True, width=None if sys.stderr.isatty() else 120, markup=False, emoji=False)
+app.add_typer(privacy, name="privacy")
 
 # What typer makes of Ctrl-C.
 _INTERRUPTED = 130
 
 Out = Annotated[Path | None, typer.Option(help="Run folder; by default runs/ and the configuration's name.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 UnseenBatchNorm = Annotated[
     str | None,
     typer.Option(help="fedbn, silobn: what a center gets that took no part: mean, re-estimate or least-entropy."),
 ]
-Setting = Annotated[list[str] | None, typer.Option("--set", help="key=value, stronger than the file; repeatable.")]
 
 _PHANTOM = PhantomConfig()
 
@@ -69,21 +64,21 @@ def run(
     """Federate the tasks of CONFIG over a cohort's centers."""
     from ramw_fed import api
 
-    resolved = _configure(config, set_, cohort=cohort, engine=engine, workers=workers)
+    resolved = terminal.configure(config, set_, cohort=cohort, engine=engine, workers=workers)
     if plan:
-        with progress(_err) as watch:
+        with progress(terminal.err) as watch:
             cost = api.plan(resolved, watch=watch)
-        _print(cost.as_dict(), cost.table(), as_json)
+        terminal.show(cost.as_dict(), cost.table(), as_json)
         return
     folder = out or Path(resolved.out or Path("runs") / config.stem)
     if resume and not (folder / "config.toml").exists():
-        _note([f"{folder} holds nothing to resume; a new run begins there"])
-    with progress(_err) as watch:
+        terminal.note([f"{folder} holds nothing to resume; a new run begins there"])
+    with progress(terminal.err) as watch:
         finished = api.run(resolved, out=folder, resume=resume, overwrite=overwrite, watch=watch)
-    _print(finished.read_json("metrics.json"), api.tables(finished), as_json)
+    terminal.show(finished.read_json("metrics.json"), api.tables(finished), as_json)
     if not as_json:
         left = ": metrics.json, models/, predictions/, overlays/, manifest.json, report.html"
-        _out.print(Text.assemble((str(folder), "bold"), left))
+        terminal.out.print(Text.assemble((str(folder), "bold"), left))
 
 
 @app.command()
@@ -106,19 +101,19 @@ def study(
     given = {"cohort": str(cohort.resolve()) if cohort else None, "workers": workers}
     tree = read_toml(config) | {name: value for name, value in given.items() if value is not None}
     asked, folder = Study.of(config.stem, tree), out or Path("runs") / config.stem
-    with progress(_err) as watch:
+    with progress(terminal.err) as watch:
         if plan:
             cost = api.plan_study(asked, out=folder, watch=watch)
-            _print(cost.as_dict(), cost.table(), as_json)
+            terminal.show(cost.as_dict(), cost.table(), as_json)
         if power:
             rows = api.plan_power(asked, out=folder, watch=watch)
-            _print(rows, power_table(rows), as_json)
+            terminal.show(rows, power_table(rows), as_json)
         if plan or power:
             return
         found = api.study(asked, out=folder, watch=watch)
-    _print(found, study_tables(found), as_json)
+    terminal.show(found, study_tables(found), as_json)
     if not as_json:
-        _out.print(
+        terminal.out.print(
             Text.assemble(
                 (str(folder), "bold"), ": table.csv, table.parquet, analysis.json, study.json, report.html, runs/"
             )
@@ -168,7 +163,7 @@ def evaluate(
     if predictions is not None and unseen_batch_norm is not None:
         raise ConfigError("--unseen-batch-norm is for the models of a run; predictions have none")
     metrics: Mapping[str, Mapping[str, Any]]
-    with progress(_err) as watch:
+    with progress(terminal.err) as watch:
         if run_folder is not None:
             metrics = api.evaluate(
                 run_folder, cohort, split=split, unseen_batch_norm=unseen_batch_norm, out=out, watch=watch
@@ -176,8 +171,8 @@ def evaluate(
         elif predictions is not None:
             evaluation = api.evaluate_predictions(predictions, cohort, split=split, out=out, watch=watch, **own)
             metrics = evaluation.metrics
-            _note(evaluation.remarks)
-    _print(metrics, api.overview_tables(metrics, split), as_json)
+            terminal.note(evaluation.remarks)
+    terminal.show(metrics, api.overview_tables(metrics, split), as_json)
 
 
 @app.command()
@@ -192,8 +187,8 @@ def compare(
     from ramw_fed import api
 
     found = api.compare(first, second, tasks=task or (), metrics=metric or ())
-    _note(found.remarks)
-    _print(found.as_dict(), found.table(), as_json)
+    terminal.note(found.remarks)
+    terminal.show(found.as_dict(), found.table(), as_json)
 
 
 @app.command()
@@ -206,7 +201,7 @@ def report(
     """Write one self-contained HTML page: what was found, how, and on whom."""
     from ramw_fed import api
 
-    _out.print(Text(str(api.report(folder, with_images=with_images)), "bold"))
+    terminal.out.print(Text(str(api.report(folder, with_images=with_images)), "bold"))
 
 
 @app.command()
@@ -219,8 +214,8 @@ def verify(
     from ramw_fed import api
 
     found = api.verify(report, quick=quick)
-    _note(found.remarks)
-    _print(found.as_dict(), found.lines(), as_json)
+    terminal.note(found.remarks)
+    terminal.show(found.as_dict(), found.lines(), as_json)
     if not found.is_intact:
         raise typer.Exit(1)
 
@@ -240,7 +235,7 @@ def predict(
     from ramw_fed import api
 
     folder, images = (paths[0], paths[1:]) if (paths[0] / "config.toml").exists() else (None, paths)
-    with progress(_err) as watch:
+    with progress(terminal.err) as watch:
         result = api.predict(
             images,
             out=out,
@@ -252,8 +247,8 @@ def predict(
             spacing_mm=spacing_mm,
             watch=watch,
         )
-    _note(result.remarks)
-    _print(result.as_dict(), result.tables(), as_json)
+    terminal.note(result.remarks)
+    terminal.show(result.as_dict(), result.tables(), as_json)
 
 
 @cohorts.command()
@@ -275,9 +270,9 @@ def phantom(
 
     given = {name: value for name, value in locals().items() if name in PhantomConfig.__dataclass_fields__}
     config = PhantomConfig(**{name: value for name, value in given.items() if value is not None})
-    with progress(_err) as watch:
+    with progress(terminal.err) as watch:
         api.write_phantom(config, out, workers=workers, watch=watch)
-    _out.print(f"{out}: {config.patients} patients at {config.centers} centers")
+    terminal.out.print(f"{out}: {config.patients} patients at {config.centers} centers")
 
 
 @cohorts.command()
@@ -289,7 +284,7 @@ def check(
     from ramw_fed import api
 
     findings = api.check_cohort(root)
-    _print(findings.to_dict(), findings.text(), as_json)
+    terminal.show(findings.to_dict(), findings.text(), as_json)
     if not findings.is_usable:
         raise typer.Exit(1)
 
@@ -311,10 +306,10 @@ def import_(
 
     done = api.import_folder(folder, out, center=center, is_inspected=inspected, mapping=mapping)
     for path in done.not_images:
-        _err.print(f"note: no image, left behind: {path}", style="yellow", highlight=False, markup=False)
-    _out.print(f"{out}: {done.num_images} images of {done.num_patients} patients")
-    _out.print(f"side unknown: {done.num_unsided}, pixel size unknown: {done.num_unspaced}")
-    _out.print(
+        terminal.err.print(f"note: no image, left behind: {path}", style="yellow", highlight=False, markup=False)
+    terminal.out.print(f"{out}: {done.num_images} images of {done.num_patients} patients")
+    terminal.out.print(f"side unknown: {done.num_unsided}, pixel size unknown: {done.num_unspaced}")
+    terminal.out.print(
         "Next: fill in manifest.csv and cohort.toml (docs/data.md), then `ramw-fed cohort check`", highlight=False
     )
 
@@ -328,7 +323,7 @@ def part(
     from ramw_fed import api
 
     for center, folder in api.part_by_center(root, out).items():
-        _out.print(f"{folder}: {center}")
+        terminal.out.print(f"{folder}: {center}")
 
 
 @cohorts.command()
@@ -336,7 +331,7 @@ def download(out: Annotated[Path, typer.Argument(help="New folder.")]) -> None:
     """Fetch RAM-W600 (4.7 GB, CC-BY-4.0) from Hugging Face."""
     from ramw_fed import api
 
-    _out.print(api.download_ramw600(out))
+    terminal.out.print(api.download_ramw600(out))
 
 
 def main() -> None:
@@ -349,12 +344,12 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == _INTERRUPTED:
-            _err.print("stopped; `--resume` goes on with a run, the same command with a study", style="red")
+            terminal.err.print("stopped; `--resume` goes on with a run, the same command with a study", style="red")
         raise
     except Exception as error:
         if debug:
             traceback.print_exc()
-        _err.print(_sentence(error), style="red", highlight=False, soft_wrap=True)
+        terminal.err.print(_sentence(error), style="red", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 
@@ -371,34 +366,11 @@ def _sentence(error: Exception) -> str:
     )
 
 
-def _configure(path: Path, settings: list[str] | None, **options: Any) -> RunConfig:
-    overrides = read_overrides(settings or [])
-    for name, value in options.items():
-        if value is not None:
-            if name in overrides:
-                raise ConfigError(f"{name} is given as --{name} and by --set; give it once")
-            overrides[name] = str(value) if isinstance(value, Path) else value
-    return resolve(read_toml(path), overrides)
-
-
 def _refuse_idle(context: typer.Context, names: Iterable[str]) -> None:
     given = [name for name in names if getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ConfigError(f"only --predictions takes {options}; a run is measured as its own configuration says")
-
-
-def _note(remarks: Iterable[str]) -> None:
-    for remark in remarks:
-        _err.print(f"note: {remark}", style="yellow", highlight=False, markup=False)
-
-
-def _print(raw: Any, shown: Any, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(raw, sort_keys=True, allow_nan=False))
-        return
-    for item in shown if isinstance(shown, list) else [shown]:
-        _out.print(item)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The verbs of privacy as functions: what ``ramw-fed privacy`` calls, and a notebook may."""
