@@ -2,11 +2,12 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ramw_fed.config import TrainingConfig
 from ramw_fed.data.batches import Examples, Rows, balanced_batches, shuffled_batches
-from ramw_fed.errors import ConfigError, RamwFedError
+from ramw_fed.errors import ConfigError, PrivacyError, RamwFedError
 from ramw_fed.learning.corrections import Correction
 from ramw_fed.learning.losses import Loss
 from ramw_fed.seeding import derive_seed
@@ -29,12 +30,51 @@ class TrainingLog:
     Attributes:
         steps: Steps of the optimizer.
         examples: Rows in one pass; every one was used in each.
-        loss: Mean over the steps of the plain loss, without any correction.
+        loss: Mean over the steps of the plain loss, without any correction; None where patients are protected: their
+            loss would be a release that no noise covers.
     """
 
     steps: int
     examples: int
-    loss: float
+    loss: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Rows that go through the network at once; a step is one of them, or the parts of its patients in turn.
+
+    Attributes:
+        augmentation: Number that decides how the rows are varied.
+        rows: At least one.
+        ends_patient: Whether the gradient since the patient's first part is now complete.
+    """
+
+    augmentation: int
+    rows: Rows
+    ends_patient: bool = False
+
+
+class Private(Protocol):
+    """What protects the patients of one round: which of them a step uses, and what becomes of each one's gradient."""
+
+    def draw(self, patients: NDArray[np.str_], round_number: int) -> list[list[Part]]:
+        """Return the parts of each step, one patient after the other; a step may have none.
+
+        ``patients`` is ``(rows,)``, whose each row is.
+        """
+        ...
+
+    def wrap(self, model: nn.Module, optimizer: Optimizer) -> Optimizer:
+        """Return an optimizer that adds noise to the sum of what was taken and then steps ``optimizer``."""
+        ...
+
+    def take(self) -> None:
+        """Add the parameters' gradients, which are one patient's, to the step's sum, and clear them."""
+        ...
+
+    def finish(self) -> None:
+        """Refuse a round that did not go as it was accounted; free what it held."""
+        ...
 
 
 def pick_device(name: str) -> torch.device:
@@ -63,25 +103,30 @@ def train_round(
     round_number: int,
     device: torch.device,
     groups: NDArray[Any] | None = None,
+    private: Private | None = None,
 ) -> TrainingLog:
     """Train ``model`` in place for ``config.local_epochs`` passes, with an optimizer of its own.
 
     Args:
         model: On ``device``; its weights are the round's start.
         examples: At least one row.
-        loss: (logits, targets) -> scalar.
+        loss: (logits, targets) -> scalar, a mean over rows.
         config: Knobs of the task.
-        correction: Called on the gradients before each step.
+        correction: Called on the gradients before each step; after the noise, where there is any.
         key: (seed, task, round, center), which decides the order of the rows and dropout.
         round_number: From 1; places this round on the learning rate's course over the whole federation.
         device: Where to compute.
         groups: ``(rows,)`` groups that take turns in the steps; None: each pass takes every row once.
+        private: Protects the patients, and says in place of passes and batches which of them each step uses.
 
     Raises:
-        RamwFedError: The loss is no longer finite.
+        RamwFedError: The loss is no longer finite; never where ``private`` is given, as that would tell of a patient.
+        PrivacyError: Groups take turns and ``private`` draws patients at random, which cannot both be.
     """
-    epochs = range((round_number - 1) * config.local_epochs, round_number * config.local_epochs)
-    batches = [batch for epoch in epochs for batch in _pass(len(examples), groups, config.batch_size, epoch, key)]
+    if private is None:
+        steps = _passes(len(examples), groups, config, key, round_number)
+    else:
+        steps = private.draw(_ungrouped(examples, groups), round_number)
     optimizer = _make_optimizer(model, config)
     if correction is not None:
         optimizer.register_step_pre_hook(lambda *_: correction())
@@ -89,49 +134,105 @@ def train_round(
     with reproducible(derive_seed(*key), device), channels_last(model):
         model.train()
         mean = _averaged(model, config.average) if config.average else None
-        scaler = torch.amp.GradScaler(enabled=_half_type(device) == torch.float16)
-        for step, (inputs, targets) in enumerate(_load(examples, batches, seed=key[0], device=device)):
-            progress = (round_number - 1 + step / len(batches)) / config.num_rounds
+        if private is not None:
+            optimizer = private.wrap(model, optimizer)
+        objective = _Objective(model=model, loss=loss, half=_half_type(device, is_private=private is not None))
+        scaler = torch.amp.GradScaler(enabled=objective.half == torch.float16)
+        batches = _load(examples, [part for parts in steps for part in parts], seed=key[0], device=device)
+        for step, parts in enumerate(steps):
+            progress = (round_number - 1 + step / len(steps)) / config.num_rounds
             _set_learning_rate(optimizer, learning_rate(config, progress) * warm_up(config, step))
-            total += _step(model, loss, optimizer, scaler, inputs, targets)
+            if private is None:
+                total += _step(objective, optimizer, scaler, *next(batches))
+            else:
+                seeds = [derive_seed(*key, step, str(examples.names[part.rows[0]])) for part in parts]
+                _private_step(objective, optimizer, private, zip(parts, seeds, batches, strict=False))
             if mean is not None:
                 mean.update_parameters(model)
-            if (step + 1) % 50 == 0 or step + 1 == len(batches):
+            if private is None and ((step + 1) % 50 == 0 or step + 1 == len(steps)):
                 _check_finite(total, step + 1, key)
+        if private is not None:
+            private.finish()
         if mean is not None:
             model.load_state_dict(mean.module.state_dict())
-    return TrainingLog(steps=len(batches), examples=len(examples), loss=float(total) / len(batches))
+    plain_loss = float(total) / len(steps) if private is None else None
+    return TrainingLog(steps=len(steps), examples=len(examples), loss=plain_loss)
+
+
+def _passes(
+    num_rows: int,
+    groups: NDArray[Any] | None,
+    config: TrainingConfig,
+    key: tuple[int, str, int, str],
+    round_number: int,
+) -> list[list[Part]]:
+    """Return the steps of a round's passes, each of one part."""
+    epochs = range((round_number - 1) * config.local_epochs, round_number * config.local_epochs)
+    return [[part] for epoch in epochs for part in _pass(num_rows, groups, config.batch_size, epoch, key)]
 
 
 def _pass(
     num_rows: int, groups: NDArray[Any] | None, batch_size: int, epoch: int, key: tuple[int, str, int, str]
-) -> list[tuple[int, Rows]]:
-    """Return the batches of one pass, each with the number that decides its augmentation."""
+) -> list[Part]:
     if groups is None:
-        return [(epoch, rows) for rows in shuffled_batches(num_rows, batch_size, *key, epoch)]
+        batches = shuffled_batches(num_rows, batch_size, *key, epoch)
+        return [Part(augmentation=epoch, rows=rows) for rows in batches]
     batches = balanced_batches(groups, batch_size, *key, epoch)
     # A row that comes again in a pass must not look the same each time.
-    return [(epoch * len(batches) + place, rows) for place, rows in enumerate(batches)]
+    return [Part(augmentation=epoch * len(batches) + place, rows=rows) for place, rows in enumerate(batches)]
+
+
+def _ungrouped(examples: Examples, groups: NDArray[Any] | None) -> NDArray[np.str_]:
+    if groups is not None:
+        raise PrivacyError(
+            "rows take turns by class or patient, and privacy is accounted for patients that are drawn at random; "
+            "set sampling = 'shuffled'"
+        )
+    return examples.patients
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Objective:
+    """What is made smaller, in the precision of the device."""
+
+    model: nn.Module
+    loss: Loss
+    half: torch.dtype | None
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, dtype=self.half, enabled=self.half is not None):
+            logits = self.model(inputs)
+        return self.loss(logits.float(), targets)
 
 
 def _step(
-    model: nn.Module,
-    loss: Loss,
-    optimizer: Optimizer,
-    scaler: torch.amp.GradScaler,
-    inputs: Tensor,
-    targets: Tensor,
+    objective: _Objective, optimizer: Optimizer, scaler: torch.amp.GradScaler, inputs: Tensor, targets: Tensor
 ) -> Tensor:
-    half = _half_type(inputs.device)
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(inputs.device.type, dtype=half, enabled=half is not None):
-        logits = model(inputs)
-    value = loss(logits.float(), targets)
+    value = objective(inputs, targets)
     scaler.scale(value).backward()  # type: ignore[no-untyped-call]
     scaler.unscale_(optimizer)  # a correction is added to the true gradients
     scaler.step(optimizer)
     scaler.update()
     return value.detach()
+
+
+def _private_step(
+    objective: _Objective,
+    optimizer: Optimizer,
+    private: Private,
+    parts: Iterable[tuple[Part, int, tuple[Tensor, Tensor]]],
+) -> None:
+    """Take each patient's gradient of the sum of its rows' losses; step, also where there is no patient at all."""
+    optimizer.zero_grad(set_to_none=True)
+    for part, seed, (inputs, targets) in parts:
+        # Dropout must not follow the patients before: else taking one away would change what the others contribute.
+        torch.manual_seed(seed)
+        value = objective(inputs, targets) * len(targets)
+        value.backward()  # type: ignore[no-untyped-call]
+        if part.ends_patient:
+            private.take()
+    optimizer.step()
 
 
 def _make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
@@ -164,24 +265,22 @@ def _set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 class _Batches(Dataset[tuple[Tensor, Tensor]]):
     """The round's batches by number; each is a function of its key, whichever process makes it."""
 
-    def __init__(self, examples: Examples, batches: list[tuple[int, Rows]], seed: int) -> None:
-        self.examples, self.batches, self.seed = examples, batches, seed
+    def __init__(self, examples: Examples, parts: list[Part], seed: int) -> None:
+        self.examples, self.parts, self.seed = examples, parts, seed
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.parts)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        epoch, rows = self.batches[index]
-        return self.examples.batch(rows, augment_key=(self.seed, epoch))
+        part = self.parts[index]
+        return self.examples.batch(part.rows, augment_key=(self.seed, part.augmentation))
 
 
-def _load(
-    examples: Examples, batches: list[tuple[int, Rows]], *, seed: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _load(examples: Examples, parts: list[Part], *, seed: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Give the batches on ``device``; where that is a GPU, other processes prepare them."""
     is_gpu = device.type == "cuda"
     loader = DataLoader(
-        _Batches(examples, batches, seed),
+        _Batches(examples, parts, seed),
         batch_size=None,
         num_workers=4 if is_gpu else 0,
         pin_memory=is_gpu,
@@ -193,11 +292,13 @@ def _load(
         yield placed, targets.to(device, non_blocking=is_gpu)
 
 
-def _half_type(device: torch.device) -> torch.dtype | None:
+def _half_type(device: torch.device, *, is_private: bool) -> torch.dtype | None:
     """Mixed precision on a GPU only: on processors its gain depends on the model, and equal bytes matter more."""
     if device.type != "cuda":
         return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return None if is_private else torch.float16  # its scaler skips steps as gradients have it: what no noise covers
 
 
 @contextmanager
