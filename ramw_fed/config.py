@@ -434,7 +434,8 @@ class RunConfig(Knobs):
             found.append("pool trains on all centers' patients as one, and each center has a ledger of its own")
         if self.baselines:
             found.append("baselines trains without privacy; leave it out")
-        for task in self.tasks:
+        # A user's own task has its name in its code only.
+        for task in (*(name for name in TASK_CONFIGS if name in self.tasks), *self.others):
             training = self.training(task)
             if training.norm != "group":
                 found.append(f"{task}.norm is {training.norm!r}, whose statistics are patients'; set norm = 'group'")

@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, replace
+from dataclasses import Field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,13 +23,13 @@ def resolve(tree: Mapping[str, Any], overrides: Mapping[str, Any] = MappingProxy
         ConfigError: A name is unknown, a value out of range, or two cannot be combined.
     """
     above = nest(overrides)
+    _refuse_noise_seed(tree, above)
     _refuse_values_for_tables(tree)
     _refuse_values_for_tables(above)
     top = _merge(RunConfig, _scalars(tree), _scalars(above))
     tables = sorted({*_tables(tree), *_tables(above)} - {"phantom"})
     own = {name: value for name, value in top.items() if name in RunConfig.names()}
-    run = RunConfig.read(own)
-    _refuse_strange_tables(tables, run.tasks)
+    _refuse_strange_tables(tables, RunConfig.read({"tasks": own["tasks"]} if "tasks" in own else {}).tasks)
     shared = set(top) - set(own)
     trainings: dict[str, TrainingConfig] = {}
     for task in sorted({*TASK_CONFIGS, *tables}):
@@ -46,7 +46,15 @@ def resolve(tree: Mapping[str, Any], overrides: Mapping[str, Any] = MappingProxy
     phantom = PhantomConfig.read({**tree.get("phantom", {}), **above.get("phantom", {})}, where=" in [phantom]")
     others = {name: value for name, value in trainings.items() if name not in TASK_CONFIGS}
     built_in = {name: trainings[name] for name in TASK_CONFIGS}
-    return replace(run, phantom=phantom, others=others, **built_in)  # type: ignore[arg-type]
+    return RunConfig.read(own, phantom=phantom, others=others, **built_in)
+
+
+def _refuse_noise_seed(*trees: Mapping[str, Any]) -> None:
+    if any("noise-seed" in one for tree in trees for one in (tree, *(tree[name] for name in _tables(tree)))):
+        raise ConfigError(
+            "noise-seed is no knob: noise and sampling of patients come from a cryptographic generator of each center, "
+            "as noise that can be repeated protects nobody; seed decides initial weights and augmentation only"
+        )
 
 
 def _refuse_values_for_tables(tree: Mapping[str, Any]) -> None:

@@ -125,14 +125,18 @@ class Knobs:
         return {spelling(known.name): known for known in fields(cls) if known.metadata}
 
     @classmethod
-    def read(cls, table: Mapping[str, Any], *, where: str = "") -> Self:
-        """Build from a raw mapping in file spelling; unknown names and wrong values are listed in one error."""
+    def read(cls, table: Mapping[str, Any], *, where: str = "", **tables: Any) -> Self:
+        """Build from a raw mapping in file spelling; unknown names and wrong values are listed in one error.
+
+        ``tables`` are fields that are no knobs, and have been read.
+        """
         known = cls.names()
         unknown = sorted(set(table) - set(known))
         if unknown:
             raise ConfigError(f"unknown knob {', '.join(map(repr, unknown))}{where}; known: {', '.join(sorted(known))}")
         hints = get_type_hints(cls)
-        return cls(**{known[name].name: _coerce(value, hints[known[name].name]) for name, value in table.items()})
+        own = {known[name].name: _coerce(value, hints[known[name].name]) for name, value in table.items()}
+        return cls(**own, **tables)
 
     def write(self) -> dict[str, Value]:
         """Return the knobs in file spelling; knobs without a value are left out."""

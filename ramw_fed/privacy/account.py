@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from ramw_fed.config import RunConfig
 from ramw_fed.errors import PrivacyError
 from ramw_fed.knobs import required
-from ramw_fed.privacy.accounting import Epsilons, epsilons
+from ramw_fed.privacy.accounting import Epsilons, claimed_epsilon, epsilons
 from ramw_fed.privacy.event import Event
-from ramw_fed.privacy.ledger import Ledger, Reservation, Witness
+from ramw_fed.privacy.ledger import Ledger
+from ramw_fed.privacy.ledger_book import Reservation
+from ramw_fed.privacy.ledger_file import Witness
 from ramw_fed.privacy.randomness import from_environment
 from ramw_fed.privacy.sgd import PatientSteps
 from ramw_fed.privacy.workload import Workload, noise_of, run_workloads
@@ -82,10 +84,22 @@ class Account:
     def reserve(self, run: str, task: str, round_number: int, *, again: bool = False) -> Reservation:
         """Charge a round before any of its data is touched; one that was charged and never left costs nothing more.
 
+        Args:
+            run: Opaque name of the run.
+            task: Name.
+            round_number: From 1.
+            again: What left is lost, or would start from other weights: charge the round anew.
+
+        Returns:
+            A reservation; one that ``left`` was paid for and sent before: its bytes may be sent again.
+
         Raises:
             BudgetError: The cap would be passed; the ledger stays as it is.
             LedgerError: The ledger cannot be trusted or written.
         """
+        earlier = None if again else self.ledger.find(run, task, round_number, UPDATE)
+        if earlier is not None and earlier.left is not None:
+            return earlier
         return self.ledger.reserve(
             run, task, round_number, UPDATE, [self.event(task)], seeded=from_environment().is_seeded, again=again
         )
@@ -119,14 +133,16 @@ class Account:
     def charge(self, reservation: Reservation) -> Charge:
         """Return what is said of the update that ``reservation`` paid for."""
         planned = self.workloads[reservation.task]
+        until = [one for one in self.ledger.reservations() if one.number <= reservation.number]
+        of_run = [event for one in until if one.run == reservation.run for event in one.events]
         return Charge(
             patients=planned.patients,
             sampling_rate=planned.sampling_rate,
             steps=planned.steps,
             noise_multiplier=self.noise_multiplier,
             delta=self.delta,
-            epsilon=epsilons(self.ledger.events(run=reservation.run), self.delta),
-            spent=self.ledger.claimed(),
+            epsilon=epsilons(of_run, self.delta),
+            spent=claimed_epsilon([event for one in until for event in one.events], self.ledger.delta),
             cap=self.ledger.cap,
             is_seeded=reservation.is_seeded,
             witness=Witness(reservation.number, reservation.sha256),

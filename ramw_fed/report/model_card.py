@@ -5,6 +5,7 @@ from typing import Any
 
 from ramw_fed.report.document import Block, Paragraph, Section, Table, Text, text
 from ramw_fed.report.facts import Facts
+from ramw_fed.report.run_privacy import guarantee
 
 Field = tuple[str, Callable[[Facts, str], Text]]
 """Title, and what a task's card says under it; raises KeyError where the run left nothing to say it from."""
@@ -58,6 +59,12 @@ def _limits(facts: Facts, task: str) -> Text:
     return (" ".join(said),)
 
 
+def _shared(facts: Facts, _task: str) -> Text:
+    if facts.has("manifest", "privacy"):
+        return ("weights with noise each round, and what the table of releases under Privacy lists; no radiograph",)
+    return ("weights, counts and validation sums each round; no radiograph",)
+
+
 FIELDS: Sequence[Field] = (
     ("Task", lambda _facts, task: (task,)),
     ("Output", _output),
@@ -68,11 +75,8 @@ FIELDS: Sequence[Field] = (
     ("Trained on", _trained_on),
     ("Left out", _left_out),
     ("Unit of analysis", lambda _facts, _task: ("the patient",)),
-    (
-        "Shared between parties",
-        lambda _facts, _task: ("weights, counts and validation sums each round; no radiograph",),
-    ),
-    ("Privacy guarantee", lambda _facts, _task: ("none: no differential privacy was applied to the updates",)),
+    ("Shared between parties", _shared),
+    ("Privacy guarantee", lambda facts, _task: guarantee(facts)),
     (
         "Engine and device",
         lambda facts, _task: (f"{facts.get('manifest', 'engine')}, {facts.get('manifest', 'device')}",),

@@ -12,6 +12,7 @@ from ramw_fed.report.methods_text import method_name, run_methods
 from ramw_fed.report.model_card import model_card
 from ramw_fed.report.page import render
 from ramw_fed.report.run_facts import RunMaterial, read_run
+from ramw_fed.report.run_privacy import privacy
 from ramw_fed.report.tripod import tripod_section
 from ramw_fed.report.words import list_words
 from ramw_fed.run_folder import write_atomically
@@ -40,7 +41,7 @@ def run_document(run: RunMaterial, *, with_images: bool) -> Document:
     found = [sections.summary(run), sections.cohort(run), sections.missed(run, with_cases=shows_images)]
     found += [sections.results(run, task, split) for task, split in sections.task_splits(run)]
     found += [figures.discrimination(run), figures.agreement(run), sections.cases(run, with_images=shows_images)]
-    found += [figures.training(run), run_methods(run.facts, Bibliography()), model_card(run.facts)]
+    found += [privacy(run), figures.training(run), run_methods(run.facts, Bibliography()), model_card(run.facts)]
     found.append(tripod_section(run.sources))
     kind = "synthetic phantom cohort" if run.is_phantom else "real radiographs"
     tasks = list_words(sections.trained_tasks(run))

@@ -297,3 +297,19 @@ _PLACES = {
 NORMED = make_normed("normed", _PLACES)
 PLACED = make_normed("placed", {name: (spread, 1.0, rows) for name, (_, spread, rows) in _PLACES.items()})
 IDLE = make_normed("idle", {name: place for name, place in _PLACES.items() if name != "HU"}, testers=("HU",))
+
+
+class Bare(nn.Module):
+    """A point without statistics of patients; float32, as networks are."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.full((size,), START))
+
+    def forward(self, curvature: Tensor) -> Tensor:
+        return self.w.expand(len(curvature), -1) * curvature.float()
+
+
+BARE = replace(SIX, name="bare", network=lambda _description, _config: Bare(2))
+OTHER = replace(BARE, name="other")
+PEEKING = replace(BARE, name="peeking", loss=lambda examples, _config: half_square if len(examples) else None)
