@@ -41,22 +41,26 @@ class CenterFile(Knobs):
     state: str = knob(
         "state", "folder in which the center keeps its own tensors of a run between rounds; relative to this file"
     )
+    ledger: str = knob(
+        "ledger",
+        "folder of the center's privacy ledger, which `ramw-fed privacy ledger init` makes; relative to this file",
+    )
     own_code: tuple[str, ...] = knob(
         (), "methods and tasks beside the built-in ones that a run may take, as package.file:NAME; you have read them"
     )
 
     @classmethod
     def open(cls, path: Path) -> "CenterFile":
-        """Read the file; ``data`` and ``state`` are made absolute.
+        """Read the file; ``data``, ``state`` and ``ledger`` are made absolute.
 
         Raises:
             ConfigError: It cannot be read, a key is unknown, or name or data is missing.
         """
         raw = cls.read(read_toml(path), where=f" in {path.name}")
-        if not raw.name or not raw.data or not raw.state:
-            raise ConfigError(f"{path.name} must set name and data, and may not leave state empty")
-        data, state = (str((path.parent / folder).resolve()) for folder in (raw.data, raw.state))
-        return replace(raw, data=data, state=state)
+        if not raw.name or not raw.data or not raw.state or not raw.ledger:
+            raise ConfigError(f"{path.name} must set name and data, and may not leave state or ledger empty")
+        data, state, ledger = (str((path.parent / folder).resolve()) for folder in (raw.data, raw.state, raw.ledger))
+        return replace(raw, data=data, state=state, ledger=ledger)
 
     def refuse_to_count(self, config: RunConfig) -> None:
         """Refuse a run that asks for counts by class which this center does not share.
