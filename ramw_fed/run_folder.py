@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import numpy as np
 import tomli_w
@@ -36,6 +36,7 @@ from ramw_fed.errors import RunError
 from ramw_fed.knobs import flatten
 from ramw_fed.learning.weights_file import Card, load_weights, save_weights
 from ramw_fed.tasks.task import Table
+from ramw_fed.wording import as_file_name
 
 _OWN = {
     "config.toml",
@@ -320,15 +321,6 @@ def refuse_blocked(folder: Path) -> None:
     standing = next(place for place in (folder, *folder.parents) if place.exists())
     if not standing.is_dir():
         raise RunError(f"no folder can be made at {folder}: {standing} is a file; name another place with --out")
-
-
-def as_file_name(name: str) -> str:
-    """Return a center's name as that of a file: a name from a table may hold a slash, or be nothing but dots.
-
-    >>> as_file_name("St. Ann"), as_file_name("a/b"), as_file_name("..")
-    ('St. Ann', 'a%2Fb', '%2E%2E')
-    """
-    return quote(name, safe=" ") if name.strip(".") else name.replace(".", "%2E")
 
 
 def write_atomically(path: Path, text: str) -> None:

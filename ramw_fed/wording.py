@@ -1,4 +1,6 @@
-"""Numbers in words."""
+"""Numbers in words, and names as those of files."""
+
+from urllib.parse import quote
 
 
 def counted(number: int, noun: str) -> str:
@@ -20,3 +22,12 @@ def duration(seconds: float) -> str:
     size, unit = next((one for one in sizes if seconds >= one[0]), sizes[-1])
     number = seconds / size
     return f"{number:.1f} {unit}" if number < 100 else f"{number:.0f} {unit}"
+
+
+def as_file_name(name: str) -> str:
+    """Return a center's name as that of a file: a name from a table may hold a slash, or be nothing but dots.
+
+    >>> as_file_name("St. Ann"), as_file_name("a/b"), as_file_name("..")
+    ('St. Ann', 'a%2Fb', '%2E%2E')
+    """
+    return quote(name, safe=" ") if name.strip(".") else name.replace(".", "%2E")

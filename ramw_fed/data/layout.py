@@ -22,6 +22,9 @@ JOINT_IMAGES = "JointLocationDetection/images"
 JOINT_BOXES = "JointLocationDetection/Joints.coco.json"
 JOINT_CROPS = "SvdHBEScoreClassification"
 JOINT_SCORES = "SvdHBEScoreClassification/JointBE_SvdH_GT.json"
+# Privacy ledgers of a simulation, which are no data: they change neither the cohort's hash nor what is found in it.
+LEDGERS = "privacy"
+LEDGER_FILE = re.compile(r"lock|[0-9a-f]{16}\.(jsonl|head)(\.part)?")
 JOINT_SCORES_ORIGINAL = "SvdHBEScoreClassification/JointBE_SvdH_GT_Ori.json"
 
 IMAGE_FORMATS: Mapping[str, str] = MappingProxyType(

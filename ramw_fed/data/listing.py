@@ -45,6 +45,8 @@ def list_files(root: Path, collector: Collector) -> dict[str, os.stat_result]:
             continue
         for entry in entries:
             path = Path(entry.path).relative_to(root).as_posix()
+            if path == layout.LEDGERS and _holds_ledgers(Path(entry.path)):
+                continue
             if entry.name.startswith("."):  # a tool's own: .git, .cache/huggingface, ._name of a Macintosh
                 collector.add("file-unknown", path)
                 continue
@@ -58,6 +60,20 @@ def list_files(root: Path, collector: Collector) -> dict[str, os.stat_result]:
             else:
                 collector.add("file-unknown", path)
     return found
+
+
+def _holds_ledgers(folder: Path) -> bool:
+    """Whether nothing but ledgers lies in the folder, or it is closed to all but their owner."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    try:
+        centers = list(folder.iterdir())
+        files = [path for center in centers for path in center.iterdir()]
+    except NotADirectoryError:
+        return False
+    except PermissionError:
+        return True
+    return all(layout.LEDGER_FILE.fullmatch(path.name) and path.is_file() for path in files)
 
 
 def _stays_inside(link: Path, real_root: Path) -> bool:

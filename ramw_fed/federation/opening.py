@@ -44,7 +44,10 @@ class CenterFile(Knobs):
     state: str = knob(
         "state", "folder in which the center keeps its own tensors of a run between rounds; relative to this file"
     )
-    ledger: str = knob("ledger", "folder of the center's privacy ledger; relative to this file")
+    ledger: str = knob(
+        "ledger",
+        "folder of the center's privacy ledger, which `ramw-fed privacy ledger init` makes; relative to this file",
+    )
     require_privacy: bool = knob(
         False, "refuse every run that does not protect each patient, or that tells metrics outside that protection"
     )

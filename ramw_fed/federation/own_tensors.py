@@ -18,7 +18,7 @@ from torch import Tensor
 from ramw_fed.errors import RunError, StateError
 from ramw_fed.federation.records import hash_weights
 from ramw_fed.learning.weights_file import Card, load_weights, save_weights
-from ramw_fed.run_folder import as_file_name
+from ramw_fed.wording import as_file_name
 
 _NAME = "round-{:05d}.safetensors"
 
