@@ -95,13 +95,15 @@ def pretrain(
     """Train on a synthetic cohort, which costs no patient's privacy; a run starts from it with start-from."""
     from ramw_fed import api
 
-    resolved = _configure(config, set_, cohort=cohort, workers=workers)
+    resolved = terminal.configure(config, set_, cohort=cohort, workers=workers)
     folder = out or Path(resolved.out or Path("runs") / config.stem)
-    with progress(_err) as watch:
+    with progress(terminal.err) as watch:
         finished = api.pretrain(resolved, out=folder, resume=resume, overwrite=overwrite, watch=watch)
-    _print(finished.read_json("metrics.json"), api.tables(finished), as_json)
+    terminal.show(finished.read_json("metrics.json"), api.tables(finished), as_json)
     if not as_json:
-        _out.print(Text.assemble("start from it with --set ", (f"start-from={folder}", "bold")), highlight=False)
+        terminal.out.print(
+            Text.assemble("start from it with --set ", (f"start-from={folder}", "bold")), highlight=False
+        )
 
 
 @app.command()

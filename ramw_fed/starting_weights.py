@@ -33,7 +33,7 @@ def starting_weights(task: Task, description: Description, config: RunConfig) ->
         _refuse_frozen(task, config)
         return seeded
     weights, card = found
-    if getattr(config, "privacy", "none") == "patient":
+    if config.is_private:
         refuse_unprotected_start(card, config)
     if set(weights) < set(seeded):
         raise ConfigError(

@@ -125,3 +125,15 @@ def test_weights_of_a_run_on_phantoms_say_that_it_started_from_patients(given: G
 
     assert notes(given("erosion", "real")) == notes(tmp_path / "gone.safetensors") == {START: UNPROTECTED}
     assert notes(given("erosion")) == notes(given("segmentation", "real")) == notes("") == {}
+
+
+def test_a_private_run_is_refused_before_it_begins_where_it_would_start_from_patients(
+    phantom_root: Path, given: Given
+) -> None:
+    def private(path: Path) -> RunConfig:
+        knobs = {"privacy": "patient", "tasks": "erosion", "method": "fedavg", "erosion": {"loss": "weighted"}}
+        return resolve({**TINY, **knobs, "cohort": str(phantom_root), "start-from": str(path)})
+
+    refuse_what_cannot_start(private(given("erosion")))
+    with pytest.raises(PrivacyError, match="patients without privacy"):
+        refuse_what_cannot_start(private(given("erosion", "real")))
