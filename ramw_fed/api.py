@@ -32,6 +32,7 @@ from ramw_fed.plan import Cost
 from ramw_fed.plan import plan as _plan
 from ramw_fed.prediction import Predictions, predict
 from ramw_fed.preflight import refuse_what_cannot_start
+from ramw_fed.pretraining import for_pretraining
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
@@ -107,6 +108,26 @@ def run(
     report(out)
     watch("report", 1, 1)
     return folder
+
+
+def pretrain(
+    config: RunConfig, *, out: Path, resume: bool = False, overwrite: bool = False, watch: Watch = nobody
+) -> RunFolder:
+    """Train on a synthetic cohort, all its centers pooled, and leave a run folder that ``start-from`` takes.
+
+    No patient is in it, so a private run starts from it at no cost.
+
+    Args:
+        config: Without ``cohort`` the phantom of its table is used; method and ``pool`` are set here.
+        out: Run folder.
+        resume: Go on with the training in ``out``.
+        overwrite: Replace the run in ``out``.
+        watch: Told how far each phase is.
+
+    Raises:
+        RamwFedError: The cohort is no phantom, no private run could start from the networks, or a run is not possible.
+    """
+    return run(for_pretraining(config), out=out, resume=resume, overwrite=overwrite, watch=watch)
 
 
 def report(folder: Path, *, with_images: bool = False) -> Path:
@@ -396,6 +417,7 @@ __all__: Sequence[str] = [
     "plan_power",
     "plan_study",
     "predict",
+    "pretrain",
     "report",
     "run",
     "study",

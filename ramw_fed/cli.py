@@ -82,6 +82,31 @@ def run(
 
 
 @app.command()
+def pretrain(
+    config: Annotated[Path, typer.Argument(help="TOML file, such as simulations/pretrain.toml.")],
+    cohort: Annotated[Path | None, typer.Option(help="Folder of a phantom; by default the file's own.")] = None,
+    out: Out = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that draw the phantom.")] = None,
+    set_: Setting = None,
+    resume: Annotated[bool, typer.Option(help="Go on where it was killed.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier run in the same folder.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train on a synthetic cohort, which costs no patient's privacy; a run starts from it with start-from."""
+    from ramw_fed import api
+
+    resolved = terminal.configure(config, set_, cohort=cohort, workers=workers)
+    folder = out or Path(resolved.out or Path("runs") / config.stem)
+    with progress(terminal.err) as watch:
+        finished = api.pretrain(resolved, out=folder, resume=resume, overwrite=overwrite, watch=watch)
+    terminal.show(finished.read_json("metrics.json"), api.tables(finished), as_json)
+    if not as_json:
+        terminal.out.print(
+            Text.assemble("start from it with --set ", (f"start-from={folder}", "bold")), highlight=False
+        )
+
+
+@app.command()
 def study(
     config: Annotated[Path, typer.Argument(help="TOML file with a study's table, such as simulations/study.toml.")],
     cohort: Annotated[Path | None, typer.Option(help="Folder of a cohort; by default the file's phantom.")] = None,
@@ -263,6 +288,7 @@ def phantom(
     quantity_skew: Annotated[float, _knob("quantity_skew")] = _PHANTOM.quantity_skew,
     prevalence: Annotated[float, _knob("prevalence")] = _PHANTOM.prevalence,
     field_of_view: Annotated[float, _knob("field_of_view")] = _PHANTOM.field_of_view,
+    contrast: Annotated[float | None, _knob("contrast")] = None,
     workers: Annotated[int, typer.Option(help="Processes.", min=1, max=256)] = 2,
 ) -> None:
     """Write a synthetic cohort of six centers in RAM-W600's own file tree."""

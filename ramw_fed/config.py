@@ -38,6 +38,9 @@ class PhantomConfig(Knobs):
     quantity_skew: float = knob(0.0, "dial: how unequal the numbers of patients are", least=0, most=1)
     prevalence: float = knob(0.12, "share of scored joints with an erosion, over all centers", least=0, most=0.6)
     field_of_view: float = knob(1.0, "side of the canvas as a multiple of the usual frame", least=1, most=2)
+    contrast: float | None = knob(
+        None, "attenuation of bone as a share of what the looks have; unset: all of it", least=0.1, most=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,11 @@ class TrainingConfig(Knobs):
     weight_decay: float = knob(1e-4, "decoupled for adamw", least=0, most=1)
     norm: str = knob("batch", "normalisation layers of the network", choices=("batch", "group"))
     augmentation: str = knob("mild", "how widely training images are varied", choices=("none", "mild", "strong"))
+    trainable: str = knob(
+        "all",
+        "what learns: every weight, or the small head alone behind a frozen backbone, which start-from must bring",
+        choices=("all", "head"),
+    )
     mirror: bool = knob(True, "mirror the cohort's mirrored sides, so that all wrists look alike")
     average: float = knob(
         0.0, "decay of a moving average of the weights within a round; 0: none", least=0, most=0.99999

@@ -143,7 +143,7 @@ def _measure_step(name: str, cohort: Cohort, center: str, config: RunConfig) -> 
     device = pick_device(config.device)
     examples = task.examples(cohort.at(center), "train", training)
     training = task.settle(training, task.counts(examples, training))
-    network = task.network(cohort.description, training).to(device)
+    network = task.untrained(cohort.description, training).to(device)
     loss = task.loss(examples, training)
     key = (config.seed, name, 1, center)
 

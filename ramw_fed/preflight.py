@@ -1,5 +1,6 @@
 """What can be known to fail before a run begins: no folder is made and no center is asked for it."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ramw_fed.learning.training import pick_device
 from ramw_fed.methods import get_method
 from ramw_fed.starting_weights import starting_weights
 from ramw_fed.tasks import get_task
+from ramw_fed.tasks.task import Task
 
 
 def refuse_what_cannot_start(config: RunConfig, *, resume: bool = False) -> None:
@@ -29,7 +31,7 @@ def refuse_what_cannot_start(config: RunConfig, *, resume: bool = False) -> None
         raise ConfigError(f"[{strange[0]}] is the table of no task of this run; its tasks are {names}")
     pick_device(config.device)
     # A run that goes on has its weights already; those that it began with may be gone.
-    config = replace(config, start_from="") if resume else config
+    config = _without_start(config, tasks) if resume else config
     description = _description(config)
     for task in tasks:
         try:
@@ -38,6 +40,13 @@ def refuse_what_cannot_start(config: RunConfig, *, resume: bool = False) -> None
             raise
         except Exception as error:  # a user's own network may raise anything
             raise ConfigError(f"the network of {task.name} cannot be built: {type(error).__name__}: {error}") from error
+
+
+def _without_start(config: RunConfig, tasks: Iterable[Task]) -> RunConfig:
+    config = replace(config, start_from="")
+    for task in tasks:
+        config = config.with_training(task.name, replace(config.training(task.name), trainable="all"))
+    return config
 
 
 def _description(config: RunConfig) -> Description:

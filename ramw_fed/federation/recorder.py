@@ -21,6 +21,7 @@ from ramw_fed.metrics.scopes import Scope, macro
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report import scalars
 from ramw_fed.run_folder import DECISION, RunFolder
+from ramw_fed.starting_weights import notes_of_start
 from ramw_fed.tasks.task import Table, join_tables
 
 
@@ -105,7 +106,7 @@ class FolderRecorder:
             cohort=outcome.roll.cohort,
             round=outcome.state.tasks[task].best_round,
             version=VERSION,
-            notes=_protection(self.config, outcome.state),
+            notes=_protection(self.config, outcome.state) | notes_of_start(run_tasks(self.config)[task], self.config),
         )
 
     def _manifest(self, outcome: Outcome) -> dict[str, Any]:

@@ -89,6 +89,18 @@ def erosion_network(num_joints: int, config: ErosionConfig, *, num_outputs: int 
     return _finish(network, config.norm)
 
 
+def segmentation_head(network: Any) -> nn.Module:
+    """Return what segmentation-models-pytorch puts behind the decoder: one convolution to a logit a bone."""
+    head: nn.Module = network.segmentation_head
+    return head
+
+
+def erosion_head(network: Any) -> nn.Module:
+    """Return what timm puts behind the pooled features: one linear layer to the logits."""
+    head: nn.Module = network.get_classifier()
+    return head
+
+
 def with_group_norm(module: nn.Module) -> nn.Module:
     """Replace every batch normalisation below ``module``, keeping scale, offset and activation; return the result.
 

@@ -19,6 +19,7 @@ from ramw_fed.config import TrainingConfig
 from ramw_fed.data.batches import Examples, Rows, balanced_batches, shuffled_batches
 from ramw_fed.errors import ConfigError, PrivacyError, RamwFedError
 from ramw_fed.learning.corrections import Correction
+from ramw_fed.learning.freezing import train_head
 from ramw_fed.learning.losses import Loss
 from ramw_fed.seeding import derive_seed
 
@@ -132,7 +133,7 @@ def train_round(
         optimizer.register_step_pre_hook(lambda *_: correction())
     total = torch.zeros((), dtype=torch.float64, device=device)
     with reproducible(derive_seed(*key), device), channels_last(model):
-        model.train()
+        train_head(model) if config.trainable == "head" else model.train()
         mean = _averaged(model, config.average) if config.average else None
         if private is not None:
             optimizer = private.wrap(model, optimizer)
@@ -332,8 +333,8 @@ def _averaged(model: nn.Module, decay: float) -> AveragedModel:
     """Keep a moving average of weights and buffers; its decay grows from .1, so that the start is soon forgotten."""
 
     def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        if not old.dtype.is_floating_point:
-            return new
+        if not old.dtype.is_floating_point or torch.equal(old, new):
+            return new  # what is frozen stays to the bit
         weight = min(decay, (1 + float(count)) / (10 + float(count)))
         return old * weight + new * (1 - weight)
 

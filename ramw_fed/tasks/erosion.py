@@ -28,7 +28,7 @@ from ramw_fed.learning.decision import (
 )
 from ramw_fed.learning.inference import predict, predict_images
 from ramw_fed.learning.losses import ORDINAL, ClassCounts, Loss, erosion_logits, erosion_loss
-from ramw_fed.learning.models import erosion_network
+from ramw_fed.learning.models import erosion_head, erosion_network
 from ramw_fed.metrics.erosion_scopes import Reading, erosion_tree
 from ramw_fed.metrics.erosion_table import ErosionTable
 from ramw_fed.tasks.task import TEXT, Column, Counts, Sums, Table, Task
@@ -290,4 +290,5 @@ EROSION = Task(
     groups=_groups,
     settle=_settle,
     decide=decide,
+    head=erosion_head,
 )

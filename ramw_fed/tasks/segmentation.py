@@ -18,7 +18,7 @@ from ramw_fed.data.resizing import fit_image, unfit
 from ramw_fed.data.transforms import VARIATIONS, cut_middle, standardize, vary
 from ramw_fed.learning.inference import predict, predict_images
 from ramw_fed.learning.losses import Loss, dice_bce
-from ramw_fed.learning.models import segmentation_network
+from ramw_fed.learning.models import segmentation_head, segmentation_network
 from ramw_fed.metrics.joint_space import mean_widths
 from ramw_fed.metrics.joint_space_scopes import JOINT_SPACE_KINDS
 from ramw_fed.metrics.overlap import dice, overlap_pair_masks
@@ -294,4 +294,5 @@ SEGMENTATION = Task(
     summarize=summarize,
     is_plausible=is_plausible,
     columns=columns,
+    head=segmentation_head,
 )

@@ -15,7 +15,8 @@ from ramw_fed.config import TASK_CONFIGS, RunConfig, TrainingConfig
 from ramw_fed.data.batches import Examples
 from ramw_fed.data.cohort import Cohort, Description
 from ramw_fed.data.radiograph import Split
-from ramw_fed.errors import RunError
+from ramw_fed.errors import ConfigError, RunError
+from ramw_fed.learning.freezing import freeze_all_but
 from ramw_fed.learning.losses import Loss
 from ramw_fed.learning.weights_file import Card
 
@@ -126,6 +127,8 @@ class Task:
         settle: ``(config, Counts of all centers) -> config`` with which the centers train.
         decide: ``(config, center -> Sums of the chosen round) -> (config, words)``: with which knobs to measure the
             test split, and what ``decision.json`` says of them; no words where the knobs stay as they are.
+        head: ``network -> its last, small part``, which learns alone under ``trainable = "head"``; None where there is
+            no such part.
     """
 
     name: str
@@ -143,6 +146,7 @@ class Task:
     groups: Callable[[Examples, Any], NDArray[Any] | None] = no_groups
     settle: Callable[[Any, Counts], Any] = as_it_is
     decide: Callable[[Any, Mapping[str, Sums]], tuple[Any, Mapping[str, Any]]] = nothing_to_decide
+    head: Callable[[nn.Module], nn.Module] | None = None
 
     def restore(self, weights: Mapping[str, torch.Tensor], card: Card, device: torch.device) -> nn.Module:
         """Return the network that ``card`` describes with these weights, ready to predict.
@@ -158,9 +162,18 @@ class Task:
         return network.to(device).eval()
 
     def untrained(self, description: Description, config: TrainingConfig) -> nn.Module:
-        """Return the network with any weights, leaving the global generator as it was."""
+        """Return the network with any weights, leaving the global generator as it was.
+
+        Raises:
+            ConfigError: Its head is to learn alone, and it has none.
+        """
         with torch.random.fork_rng(devices=[]):
-            return self.network(description, config)
+            network = self.network(description, config)
+        if config.trainable == "head":
+            if self.head is None:
+                raise ConfigError(f"trainable is 'head', and the task {self.name} names no head; take 'all'")
+            freeze_all_but(network, self.head(network))
+        return network
 
     def of(self, cohort: Cohort, split: Split | None = None) -> Cohort:
         """Return the part of ``cohort`` that has this task's labels, in ``split`` where one is named."""

@@ -80,6 +80,8 @@ def draw_wrist(config: PhantomConfig, exposure: Exposure) -> Wrist:
         center=exposure.center,
         shift=config.shift,
     )
+    if config.contrast is not None:
+        style = replace(style, bone=style.bone * config.contrast)
     wrist = render(
         anatomy,
         style,

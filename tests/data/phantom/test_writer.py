@@ -3,6 +3,7 @@ import hashlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -145,3 +146,18 @@ def test_progress_counts_to_the_number_of_images(tmp_path: Path) -> None:
     write_phantom(TINY, tmp_path / "cohort", progress=lambda done, total: seen.append((done, total)))
     number = len(plan(TINY))
     assert seen == [(done, number) for done in range(1, number + 1)]
+
+
+def test_contrast_dims_bone_and_leaves_the_wrist_as_it_is() -> None:
+    exposure = plan(TINY)[0]
+    plain, same, faint = (draw_wrist(replace(TINY, contrast=contrast), exposure) for contrast in (None, 1.0, 0.4))
+    assert np.array_equal(plain.image, same.image)
+    assert np.array_equal(plain.masks, faint.masks)
+    bone = plain.masks.any(axis=0)
+    beside = (cv2.dilate(bone.astype(np.uint8), np.ones((5, 5))) > 0) & ~bone
+    gaps = [float(wrist.image[bone].mean() - wrist.image[beside].mean()) for wrist in (plain, faint)]
+    assert 0 < gaps[1] < 0.85 * gaps[0]
+
+
+def test_a_contrast_that_is_not_set_leaves_no_trace_in_the_files(phantom_root: Path) -> None:
+    assert "contrast" not in (phantom_root / "cohort.toml").read_text(encoding="utf-8")
