@@ -45,7 +45,7 @@ def resolve(tree: Mapping[str, Any], overrides: Mapping[str, Any] = MappingProxy
         raise ConfigError(f"unknown knob {', '.join(map(repr, sorted(shared)))}; known: {', '.join(sorted(all_known))}")
     phantom = PhantomConfig.read({**tree.get("phantom", {}), **above.get("phantom", {})}, where=" in [phantom]")
     others = {name: value for name, value in trainings.items() if name not in TASK_CONFIGS}
-    built_in = {name: trainings[name] for name in TASK_CONFIGS}
+    built_in: dict[str, Any] = {name: trainings[name] for name in TASK_CONFIGS}
     return RunConfig.read(own, phantom=phantom, others=others, **built_in)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from ramw_fed.errors import StateError
 from ramw_fed.learning.weights_file import sync_folder
 from ramw_fed.privacy.ledger_book import Reservation
-from ramw_fed.run_folder import as_file_name
+from ramw_fed.wording import as_file_name
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ramw_fed.center import Center
 from ramw_fed.config import SETTLED, RunConfig
 from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.data.cohort import Cohort
+from ramw_fed.data.layout import LEDGERS
 from ramw_fed.data.reading import read_run_cohort
 from ramw_fed.errors import CohortError, ConfigError, PrivacyError
 from ramw_fed.knobs import Knobs, knob, nest
@@ -202,7 +203,7 @@ def open_account(opened: Opened, config: RunConfig) -> Account:
 
 def simulated_ledgers(cohort: Path) -> Path:
     """Return where the privacy ledgers of a cohort's centers lie, if this machine simulates them."""
-    return cohort / "privacy"
+    return cohort / LEDGERS
 
 
 def simulated_state(config: RunConfig) -> Path | None:
