@@ -24,16 +24,19 @@ from opacus.accountants.analysis.prv import (
     discretize,
 )
 from opacus.accountants.rdp import RDPAccountant
+from scipy.optimize import brentq
 from scipy.signal import lfilter
 from scipy.special import ndtr
 
 from ramw_fed.privacy.event import Event
 
-# Opacus' orders, and large ones for epsilon far below 1.
-_ORDERS = (*RDPAccountant.DEFAULT_ALPHAS, 80, 128, 256, 512, 1024)
+_ORDERS = RDPAccountant.DEFAULT_ALPHAS
 
 # A grid of the privacy loss finer than both hides its error of rounding: measured, below 1e-3 of epsilon (test).
-_GRID_OF_STEP, _GRID_OF_LOSS, _COARSEST = 1 / 20, 1e-4, 1e-3
+_GRID_OF_STEP, _GRID_OF_LOSS, _COARSEST = 1 / 20, 2.5e-5, 1e-3
+
+# exp of it is still a float64.
+_LARGEST_LOSS = 600.0
 
 
 def merged(events: Sequence[Event]) -> tuple[Event, ...]:
@@ -67,7 +70,23 @@ def pld_epsilon(events: Sequence[Event], delta: float) -> float:
         )
         one = one.self_compose(event.steps) if event.steps > 1 else one
         together = one if together is None else together.compose(one)
-    return 0.0 if together is None else float(together.get_epsilon_for_delta(delta))
+    return 0.0 if together is None else _from_pld(together, delta)
+
+
+def _from_pld(loss: Any, delta: float) -> float:
+    with np.errstate(over="ignore"):
+        epsilon = float(loss.get_epsilon_for_delta(delta))
+    if epsilon < _LARGEST_LOSS:
+        return epsilon
+
+    # The library's reading forms exp(-loss), which is 0 there; its delta of an epsilon does not.
+    def excess(epsilon: float) -> float:
+        return math.log(max(loss.get_delta_for_epsilon(epsilon), 1e-300) / delta)
+
+    low = high = _LARGEST_LOSS / 2
+    while excess(high) > 0 and math.isfinite(high):
+        low, high = high, 2 * high
+    return float(brentq(excess, low, high)) if math.isfinite(high) else math.inf
 
 
 def _grid(events: Sequence[Event]) -> float:
@@ -119,7 +138,11 @@ class _Loss(PoissonSubsampledGaussianPRV):  # type: ignore[misc]  # Opacus is no
         least = math.log1p(-rate) if rate < 1 else -math.inf
         inside = np.maximum(t, least + 1e-300)
         # z = log((exp(t) + q - 1) / q)
-        z = inside - math.log(rate) + np.log1p(np.maximum((rate - 1) * np.exp(np.minimum(-inside, 700.0)), -1 + 1e-16))
+        z = (
+            inside
+            - math.log(rate)
+            + np.log1p(np.maximum((rate - 1) * np.exp(np.minimum(-inside, _LARGEST_LOSS)), 1e-16 - 1))
+        )
         with_patient, without = ndtr(noise * z - 0.5 / noise), ndtr(noise * z + 0.5 / noise)
         return np.where(t > least, rate * with_patient + (1 - rate) * without, 0.0)
 
