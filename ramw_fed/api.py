@@ -89,7 +89,7 @@ def run(
         RamwFedError: A knob, a file, a center or the folder does not allow it; the message says what to do.
     """
     refuse_what_cannot_start(config, resume=resume)
-    config = replace(_placed(config, watch), out=str(out.resolve()))
+    config = replace(placed(config, watch), out=str(out.resolve()))
     simulated_centers(config)  # refuses before a folder is made
     folder = RunFolder.create(out, config, overwrite=overwrite, resume=resume)
     if folder.is_measured:
@@ -177,7 +177,7 @@ def _logged(folder: Path, training: Mapping[str, Any]) -> dict[str, Any]:
 def plan(config: RunConfig, *, watch: Watch = nobody) -> Cost:
     """Return what a run would cost, from a few measured steps."""
     refuse_what_cannot_start(config)
-    return _plan(_placed(config, watch))
+    return _plan(placed(config, watch))
 
 
 def study(config: Study, *, out: Path, watch: Watch = nobody) -> dict[str, Any]:
@@ -373,7 +373,7 @@ def overview_tables(metrics: Mapping[str, Mapping[str, Any]], split: str) -> lis
     return [overview(task, split, scopes[split]) for task, scopes in metrics.items()]
 
 
-def _placed(config: RunConfig, watch: Watch) -> RunConfig:
+def placed(config: RunConfig, watch: Watch) -> RunConfig:
     """Return the configuration with the absolute path of a cohort that exists."""
     if config.cohort:
         root = Path(config.cohort).resolve()

@@ -8,7 +8,9 @@ import typer
 from typer.core import TyperGroup
 
 from ramw_fed import terminal
-from ramw_fed.terminal import Json
+from ramw_fed.errors import ConfigError
+from ramw_fed.report.bars import progress
+from ramw_fed.terminal import Json, Setting
 
 privacy = typer.Typer(no_args_is_help=True, help="Plan, account for and audit the privacy of a center's patients.")
 
@@ -38,6 +40,41 @@ Where = Annotated[
 @privacy.callback()
 def options() -> None:
     """Plan, account for and audit the privacy of a center's patients."""
+
+
+@privacy.command()
+def plan(
+    config: Annotated[Path | None, typer.Argument(help="TOML file of a run: a plan for each center of it.")] = None,
+    cohort: Annotated[Path | None, typer.Option(help="CONFIG: folder of a cohort; by default its phantom.")] = None,
+    set_: Setting = None,
+    patients: Annotated[int | None, typer.Option(help="In place of CONFIG: patients of the center.")] = None,
+    patients_per_step: Annotated[float | None, typer.Option(help="Patients drawn for a step, on average.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps over all rounds.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Epsilon that is not passed.")] = None,
+    delta: Annotated[float | None, typer.Option(help="By default 1 / (10 patients).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Solve the noise for an epsilon, for each center, and say what the guarantee is worth."""
+    from ramw_fed import privacy_api
+    from ramw_fed.report.privacy_plan import plan_page
+
+    numbers = {"patients": patients, "patients-per-step": patients_per_step, "steps": steps, "epsilon": epsilon}
+    given = [f"--{name}" for name, value in (*numbers.items(), ("delta", delta)) if value is not None]
+    if config is not None:
+        if given:
+            raise ConfigError(f"{', '.join(given)} are for a plan without CONFIG; change the run's knobs by --set")
+        with progress(terminal.err) as watch:
+            plans = privacy_api.plan_run(terminal.configure(config, set_, cohort=cohort), watch=watch)
+        raw = {"centers": [one.as_dict() for one in plans]}
+        terminal.show(raw, plan_page(plans), as_json)
+        return
+    if patients is None or patients_per_step is None or steps is None or epsilon is None:
+        missing = ", ".join(f"--{name}" for name, value in numbers.items() if value is None)
+        raise ConfigError(f"give the TOML file of a run, or {missing} as well")
+    if cohort is not None or set_:
+        raise ConfigError("--cohort and --set are for a plan of a run's CONFIG; give its TOML file")
+    one = privacy_api.plan_steps(patients, patients_per_step, steps, target=epsilon, delta=delta)
+    terminal.show(one.as_dict(), plan_page([one]), as_json)
 
 
 @ledger.command()

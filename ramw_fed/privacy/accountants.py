@@ -62,15 +62,28 @@ def pld_epsilon(events: Sequence[Event], delta: float) -> float:
 
     Doroshenko et al. 2022, https://arxiv.org/abs/2207.04380.
     """
+    loss = _composed(merged(events))
+    return 0.0 if loss is None else _from_pld(loss, delta)
+
+
+def pld_deltas(events: Sequence[Event], epsilons: Sequence[float]) -> list[float]:
+    """Delta at each epsilon, rising, by the same distributions: the events keep all of these promises at once."""
+    loss = _composed(merged(events))
+    if loss is None:
+        return [0.0] * len(epsilons)
+    return [min(max(float(value), 0.0), 1.0) for value in loss.get_delta_for_epsilon(list(epsilons))]
+
+
+def _composed(events: tuple[Event, ...]) -> Any:
     together = None
-    grid = _grid(merged(events))
-    for event in merged(events):
+    grid = _grid(events)
+    for event in events:
         one = privacy_loss.from_gaussian_mechanism(
             event.noise_multiplier, sampling_prob=event.sampling_rate, value_discretization_interval=grid
         )
         one = one.self_compose(event.steps) if event.steps > 1 else one
         together = one if together is None else together.compose(one)
-    return 0.0 if together is None else _from_pld(together, delta)
+    return together
 
 
 def _from_pld(loss: Any, delta: float) -> float:

@@ -1,7 +1,14 @@
 """What (epsilon, delta) is worth: bounds on whoever asks whether one patient's records were in the training."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from ramw_fed.privacy.accountants import pld_deltas
+from ramw_fed.privacy.accounting import claimed_epsilon
+from ramw_fed.privacy.event import Event
+
+_CURVE = 40
 
 
 @dataclass(frozen=True)
@@ -14,10 +21,12 @@ class Guarantee:
     Attributes:
         epsilon: From 0.
         delta: In [0, 1).
+        curve: More pairs (epsilon, delta) that the same releases keep: each bound is the strongest of all pairs.
     """
 
     epsilon: float
     delta: float
+    curve: tuple[tuple[float, float], ...] = ()
 
     def largest_sensitivity(self, false_positives: float) -> float:
         """Largest share of true patients found by a test that wrongly names ``false_positives`` of the others.
@@ -27,9 +36,7 @@ class Guarantee:
         >>> round(Guarantee(1.0, 0.0).largest_sensitivity(0.01), 4)  # e * .01
         0.0272
         """
-        from_above = self.delta + math.exp(min(self.epsilon, 700.0)) * false_positives
-        from_below = 1 - math.exp(-self.epsilon) * (1 - self.delta - false_positives)
-        return min(from_above, from_below, 1.0)
+        return min(_sensitivity(epsilon, delta, false_positives) for epsilon, delta in self._pairs)
 
     @property
     def largest_accuracy(self) -> float:
@@ -37,20 +44,24 @@ class Guarantee:
 
         Where the two bounds on the sensitivity meet: (exp(epsilon) + delta) / (exp(epsilon) + 1).
         """
-        return 1 - (1 - self.delta) / (1 + math.exp(min(self.epsilon, 700.0)))
+        return min(1 - (1 - delta) / (1 + _exp(epsilon)) for epsilon, delta in self._pairs)
 
     @property
     def largest_advantage(self) -> float:
         """Largest sensitivity less false positives: 2 accuracy - 1."""
         return 2 * self.largest_accuracy - 1
 
+    @property
+    def _pairs(self) -> tuple[tuple[float, float], ...]:
+        return ((self.epsilon, self.delta), *self.curve)
+
     def largest_posterior(self, prior: float = 0.5) -> float:
         """Probability to which a suspicion ``prior`` that a patient was in can rise by what left the center.
 
         Odds grow by at most exp(epsilon), but for outcomes that delta pays for: those that would raise the odds by
-        twice as much have together a probability of at most 2 delta, because each of them counts at least half in delta.
+        twice as much have together a probability of at most 2 delta, because each counts in delta at least by half.
         """
-        odds = math.exp(min(self.epsilon, 700.0)) * prior
+        odds = _exp(self.epsilon) * prior
         return odds / (odds + 1 - prior)
 
     def as_dict(self) -> dict[str, float]:
@@ -68,18 +79,36 @@ class Guarantee:
         """Return what it means, for a data protection officer."""
         return [
             "Protected is each patient of the center, with all images, exams and joints: whatever leaves the center is "
-            f"nearly as likely with that patient's records as with empty ones (epsilon {self.epsilon:.3g}, delta "
-            f"{self.delta:.2g}).",
+            f"at most {_exp(self.epsilon):,.4g} times as likely with that patient's records as with empty ones, but for a "
+            f"chance of {self.delta:.2g} (epsilon {self.epsilon:.3g}, delta {self.delta:.2g}).",
             "Whoever knows all other patients and sees every update, and guesses whether one patient's records were "
-            f"used, is right in at most {_share(self.largest_accuracy)} of cases; blind guessing is right in 50 %.",
+            f"used, is right in at most {in_percent(self.largest_accuracy)} of cases; blind guessing is right in 50 %.",
             "If such an attack may name 1 % of the patients wrongly, it finds at most "
-            f"{_share(self.largest_sensitivity(0.01))} of those whose records were used; blind guessing finds 1 %.",
-            f"A suspicion of 50 % that a patient took part can become at most {_share(self.largest_posterior())}, but "
-            f"for outcomes that happen with a probability of about {self.delta:.2g}.",
+            f"{in_percent(self.largest_sensitivity(0.01))} of those whose records were used; blind guessing finds 1 %.",
+            "A suspicion of 50 % that a patient took part can become at most "
+            f"{in_percent(self.largest_posterior())} by the worst of all outcomes, but for such that happen with a "
+            f"probability of about {self.delta:.2g}.",
         ]
 
 
-def _share(value: float) -> str:
+def guarantee(events: Sequence[Event], delta: float) -> Guarantee:
+    """Return what events are worth, by the claimed epsilon and by the whole curve of their privacy loss."""
+    claimed = claimed_epsilon(events, delta)
+    # Bounds are read off between the largest delta, at epsilon 0, and the claimed pair.
+    epsilons = [claimed * step / _CURVE for step in range(_CURVE)]
+    return Guarantee(claimed, delta, tuple(zip(epsilons, pld_deltas(events, epsilons), strict=True)))
+
+
+def _sensitivity(epsilon: float, delta: float, false_positives: float) -> float:
+    from_below = 1 - math.exp(-epsilon) * (1 - delta - false_positives)
+    return min(_exp(epsilon) * false_positives + delta, from_below, 1.0)
+
+
+def _exp(epsilon: float) -> float:
+    return math.exp(min(epsilon, 700.0))
+
+
+def in_percent(value: float) -> str:
     """Return a bound in per cent, rounded up, because it must not say less than it allows."""
-    tenths = math.ceil(1000 * value - 1e-9)
-    return f"{min(tenths, 1000) / 10:.1f} %"
+    digits = 1 if value < 0.999 else 2
+    return f"{min(math.ceil(value * 10 ** (digits + 2) - 1e-9) / 10**digits, 100):.{digits}f} %"

@@ -1,17 +1,34 @@
 """What a run would cost each center's patients, before it starts: noise, epsilon, and what that is worth."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ramw_fed.errors import PrivacyError
-from ramw_fed.privacy.accounting import Epsilons, epsilons, solve_noise
+from ramw_fed.privacy.accounting import Epsilons, claimed_epsilon, epsilons, solve_noise
 from ramw_fed.privacy.event import Event
-from ramw_fed.privacy.guarantee import Guarantee
+from ramw_fed.privacy.guarantee import Guarantee, guarantee, in_percent
 from ramw_fed.privacy.workload import Workload
+from ramw_fed.wording import counted
 
 # exp(10) is 22,000: a test with a false positive in 22,000 could find every patient.
 _LITTLE_SAID = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """A center's ledger before and after a planned run, at the ledger's delta.
+
+    Attributes:
+        cap: Epsilon that all runs together may not pass.
+        spent: Epsilon of all that was taken until now.
+        after: Epsilon of that and the planned run together.
+    """
+
+    cap: float
+    spent: float
+    after: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +37,13 @@ class CenterPlan:
 
     Attributes:
         center: Name.
-        patients: In whose number delta is judged.
-        workloads: Task to how it draws on them.
+        patients: Of the center, whether they are trained on or not.
+        workloads: Task to how it draws on its training patients.
         target: Epsilon that was asked for; None: the noise was.
         delta: Of the guarantee.
         noise_multiplier: Deviation of the noise in units of the clip norm, the same for all tasks.
-        epsilons: Of all tasks and rounds together, and of what was spent before.
+        epsilons: Of all tasks and rounds of the run together.
+        balance: What the center's ledger says; None where there is no ledger.
     """
 
     center: str
@@ -35,11 +53,12 @@ class CenterPlan:
     delta: float
     noise_multiplier: float
     epsilons: Epsilons
+    balance: Balance | None = None
 
-    @property
+    @cached_property
     def guarantee(self) -> Guarantee:
         """What it is worth to one patient."""
-        return Guarantee(self.epsilons.claimed, self.delta)
+        return guarantee(_events(self.workloads, self.noise_multiplier), self.delta)
 
     def noise_per_step(self, task: str) -> float:
         """Deviation of the noise in one direction of the averaged gradient, in units of the clip norm."""
@@ -48,7 +67,16 @@ class CenterPlan:
     @property
     def warnings(self) -> list[str]:
         """What makes the guarantee empty, or the training."""
-        return [*self._of_delta(), *self._of_epsilon(), *self._of_sampling(), *self._of_noise()]
+        return [*self._of_balance(), *self._of_delta(), *self._of_epsilon(), *self._of_sampling(), *self._of_noise()]
+
+    def _of_balance(self) -> list[str]:
+        if self.balance is None or self.balance.after <= self.balance.cap:
+            return []
+        return [
+            f"the center's ledger would refuse the last rounds: {self.balance.spent:.3g} of its cap "
+            f"{self.balance.cap:g} is spent, and after this run it would be {self.balance.after:.3g}; take fewer "
+            "rounds or more noise"
+        ]
 
     def _of_delta(self) -> list[str]:
         if self.delta * self.patients < 1:
@@ -62,26 +90,25 @@ class CenterPlan:
     def _of_epsilon(self) -> list[str]:
         if self.epsilons.claimed <= _LITTLE_SAID:
             return []
+        found = in_percent(self.guarantee.largest_sensitivity(0.01))
         return [
             f"epsilon {self.epsilons.claimed:.3g} says little in the worst case: an attack that names 1 % of the "
-            "patients wrongly may find "
-            f"{'all' if self.guarantee.largest_sensitivity(0.01) > 0.999 else 'nearly all'} of the others; the audit "
-            "(`ramw-fed privacy audit`) shows what attacks reach"
+            f"others wrongly may find {found} of the patients; `ramw-fed privacy audit` shows what attacks reach"
         ]
 
     def _of_sampling(self) -> list[str]:
         return [
-            f"{task}: all {work.patients} patients are in every step, so sampling adds no privacy; take fewer "
-            "patients-per-step"
+            f"{task}: {counted(work.patients, 'patient')}, and each is in every step, so that sampling adds no "
+            "privacy; take fewer patients-per-step"
             for task, work in self.workloads.items()
             if work.sampling_rate == 1
         ]
 
     def _of_noise(self) -> list[str]:
         return [
-            f"{task}: nothing is likely to be learned, because noise ({self.noise_multiplier:.3g} clip norms in each "
-            f"direction) is as large as all that the {_expected(work):.3g} patients of a step can add up to if they "
-            "agree; more patients-per-step, fewer steps, a larger epsilon or no privacy"
+            f"{task}: nothing is likely to be learned: in each direction a step's noise ({self.noise_multiplier:.3g} "
+            f"clip norms) is as large as all that its patients ({_expected(work):.3g} on average) can add up to if they "
+            "agree; take more patients-per-step, fewer steps or a larger epsilon"
             for task, work in self.workloads.items()
             if self.noise_per_step(task) >= 1
         ]
@@ -95,6 +122,7 @@ class CenterPlan:
             "delta": self.delta,
             "noise_multiplier": self.noise_multiplier,
             "epsilon": self.epsilons.as_dict(),
+            "ledger": asdict(self.balance) if self.balance else None,
             "tasks": {
                 task: {
                     "patients": work.patients,
@@ -120,42 +148,48 @@ def plan_center(
     target: float | None = None,
     noise_multiplier: float | None = None,
     delta: float | None = None,
-    before: Sequence[Event] = (),
 ) -> CenterPlan:
     """Return what a run would draw from one center.
 
     Args:
         workloads: Task to how it draws.
         center: Name.
-        patients: Of the center's ledger.
+        patients: Of the center.
         target: Epsilon that everything together does not pass, which solves the noise.
         noise_multiplier: In place of ``target``.
         delta: By default 1 / (10 patients).
-        before: What was spent already.
 
     Raises:
         PrivacyError: A number is out of its range, or both or none of target and noise are given.
-        BudgetError: What was spent before leaves nothing of the target.
     """
-    if patients < 1:
-        raise PrivacyError(f"center {center!r} has {patients} patients; at least one is wanted")
-    if (target is None) == (noise_multiplier is None):
-        raise PrivacyError("give either the epsilon that must not be passed or the noise multiplier, one of them")
     delta = delta if delta is not None else 1 / (10 * patients)
-    if target is not None:
+    if target is not None and noise_multiplier is None:
         total = [(work.sampling_rate, work.steps * work.rounds) for work in workloads.values()]
-        noise_multiplier = solve_noise(total, target, delta, before=before)
-    assert noise_multiplier is not None  # one of the two is given
-    drawn = [work.event(noise_multiplier, rounds=work.rounds) for work in workloads.values()]
+        noise = solve_noise(total, target, delta)
+    elif target is None and noise_multiplier is not None:
+        noise = noise_multiplier
+    else:
+        raise PrivacyError("give either the epsilon that must not be passed or the noise multiplier, one of them")
     return CenterPlan(
         center=center,
         patients=patients,
         workloads=workloads,
         target=target,
         delta=delta,
-        noise_multiplier=noise_multiplier,
-        epsilons=epsilons([*before, *drawn], delta),
+        noise_multiplier=noise,
+        epsilons=epsilons(_events(workloads, noise), delta),
     )
+
+
+def with_ledger(plan: CenterPlan, *, cap: float, delta: float, before: Sequence[Event]) -> CenterPlan:
+    """Return the plan with what a ledger of this cap and delta, from which ``before`` was taken, would say to it."""
+    drawn = _events(plan.workloads, plan.noise_multiplier)
+    spent, after = claimed_epsilon(before, delta), claimed_epsilon([*before, *drawn], delta)
+    return replace(plan, balance=Balance(cap=cap, spent=spent, after=after))
+
+
+def _events(workloads: Mapping[str, Workload], noise_multiplier: float) -> list[Event]:
+    return [work.event(noise_multiplier, rounds=work.rounds) for work in workloads.values()]
 
 
 def plan_steps(
