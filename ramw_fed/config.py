@@ -287,11 +287,12 @@ class ErosionConfig(TrainingConfig):
         return self if own == self.own_thresholds else replace(self, own_thresholds=own)
 
 
-SETTLED = frozenset(
-    f"erosion.{name}"
-    for name in ("intact-joints", "eroded-joints", "threshold", "temperature", "shift", "own-thresholds")
-)
-"""Knobs that a run may set on its way; none of them decides which images a center reads, or how."""
+FIXED = frozenset({"erosion.intact-joints", "erosion.eroded-joints"})
+SETTLED = FIXED | {f"erosion.{name}" for name in ("threshold", "temperature", "shift", "own-thresholds")}
+"""Knobs that a run may set on its way; none of them decides which images a center reads, or how.
+
+Those in ``FIXED`` are set beforehand where patients are protected.
+"""
 
 TASK_CONFIGS: Mapping[str, type[TrainingConfig]] = MappingProxyType(
     {"segmentation": SegmentationConfig, "erosion": ErosionConfig}

@@ -101,7 +101,8 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     if untrained:
         raise FederationError(
             f"{', '.join(untrained)} had no round with min-centers = {config.min_centers} valid updates: nothing was "
-            "learned and the test split stays closed; rounds.jsonl names each refused update"
+            "learned and the test split stays closed. The last round's refusals, of which rounds.jsonl has all: "
+            f"{strategy.refusals() or 'none'}"
         )
     chosen = {name: in_precision(task.best, config.precision) for name, task in sorted(state.tasks.items())}
     decided, decisions = _decide(config, tasks, state)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ramw_fed.center import Center
-from ramw_fed.config import SETTLED, RunConfig
+from ramw_fed.config import FIXED, SETTLED, RunConfig
 from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.layout import LEDGERS
@@ -239,5 +239,6 @@ def _center(name: str, root: str, key: str) -> Center:
 
 def _key(config: RunConfig) -> str:
     """Return what the cached centers differ by: the configuration, without what may change from order to order."""
-    free = SETTLED | {"out"}
+    # Counts that a private run does not fix beforehand are refused, so there they never change.
+    free = {"out", *(SETTLED - FIXED if config.is_private else SETTLED)}
     return json.dumps({name: value for name, value in config.flat().items() if name not in free}, sort_keys=True)

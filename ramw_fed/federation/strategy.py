@@ -166,6 +166,13 @@ class RamwStrategy(Strategy):
             self._keep_best(task, server_round, sums if is_whole else {})
         return None
 
+    def refusals(self) -> str:
+        """Return which centers' updates of the last round were refused, and under which code."""
+        told = {
+            f"{each['center']}: {each['code']}" for record in self._records.values() for each in record["rejections"]
+        }
+        return ", ".join(sorted(told))
+
     def summary(self) -> None:
         """Say nothing: the listener does."""
 
