@@ -79,8 +79,8 @@ class Guarantee:
         """Return what it means, for a data protection officer."""
         return [
             "Protected is each patient of the center, with all images, exams and joints: whatever leaves the center is "
-            f"at most {_exp(self.epsilon):,.4g} times as likely with that patient's records as with empty ones, but for a "
-            f"chance of {self.delta:.2g} (epsilon {self.epsilon:.3g}, delta {self.delta:.2g}).",
+            f"at most {_exp(self.epsilon):,.4g} times as likely with that patient's records as with empty ones, but "
+            f"for a chance of {self.delta:.2g} (epsilon {self.epsilon:.3g}, delta {self.delta:.2g}).",
             "Whoever knows all other patients and sees every update, and guesses whether one patient's records were "
             f"used, is right in at most {in_percent(self.largest_accuracy)} of cases; blind guessing is right in 50 %.",
             "If such an attack may name 1 % of the patients wrongly, it finds at most "

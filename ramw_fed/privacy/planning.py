@@ -107,8 +107,8 @@ class CenterPlan:
     def _of_noise(self) -> list[str]:
         return [
             f"{task}: nothing is likely to be learned: in each direction a step's noise ({self.noise_multiplier:.3g} "
-            f"clip norms) is as large as all that its patients ({_expected(work):.3g} on average) can add up to if they "
-            "agree; take more patients-per-step, fewer steps or a larger epsilon"
+            f"clip norms) is as large as all that its patients ({_expected(work):.3g} on average) can add up to if "
+            "they agree; take more patients-per-step, fewer steps or a larger epsilon"
             for task, work in self.workloads.items()
             if self.noise_per_step(task) >= 1
         ]
