@@ -1,6 +1,7 @@
 """A privacy ledger: what it charges, and everything that it refuses."""
 
 import json
+import os
 import resource
 import shutil
 import stat
@@ -568,6 +569,30 @@ def test_a_ledger_spent_from_after_it_was_carried_over_is_found_out(folder: Path
 
 
 # The disk
+
+
+def test_an_entry_is_on_the_disk_before_a_call_returns_and_before_its_head(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill cannot show what a loss of power would: so the order of what the system is asked for is looked at."""
+    asked: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        asked.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
+        sync(descriptor)
+
+    def replaced(path: Path, target: Path) -> Path:
+        asked.append(target.suffix)
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    each = ["content", ".jsonl", "folder", "content", ".head", "folder"]
+    reservation = ledger.reserve(RUN, "erosion", 1, "update", steps(5))
+    assert asked == each
+    ledger.release(reservation, SHA)
+    assert asked == 2 * each
 
 
 def test_on_a_full_disk_nothing_may_leave_and_the_ledger_stays(folder: Path, ledger: Ledger) -> None:
