@@ -1,11 +1,12 @@
 """Knobs: ranges, spelling, what is stronger than what."""
 
 import math
+from typing import Any
 
 import pytest
 
 from ramw_fed.config import RunConfig
-from ramw_fed.config_sources import read_overrides, read_toml, resolve
+from ramw_fed.config_sources import declaration, read_declared, read_overrides, read_toml, resolve
 from ramw_fed.errors import ConfigError
 from ramw_fed.knobs import nest
 
@@ -136,3 +137,71 @@ def test_a_fold_is_a_part_of_at_least_three(fold: str) -> None:
     assert RunConfig(split="grouped", fold="2/5").tested_fold == (2, 5)
     with pytest.raises(ConfigError, match="does nothing under split"):
         RunConfig(fold="2/5")
+
+
+PRIVATE = {"privacy": "patient", "target-epsilon": 3.0, "norm": "group"}
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [
+        ({"target-epsilon": 0.0}, "set one of target-epsilon and noise-multiplier"),
+        ({"noise-multiplier": 1.0}, "set one of target-epsilon and noise-multiplier"),
+        ({"target-epsilon": 0.0, "noise-multiplier": -1.0}, "noise-multiplier is -1.0; at least 0"),
+        ({"target-epsilon": 0.0, "noise-multiplier": float("nan")}, "finite"),
+        ({"delta": 0.5}, "delta is 0.5; at most 0.1"),
+        ({"norm": "batch"}, "set norm = 'group'"),
+        ({"pool": True}, "a ledger of its own"),
+        ({"baselines": True}, "baselines trains without privacy"),
+        ({"erosion": {"loss": "logit-adjustment"}}, "reads how many joints are eroded"),
+        ({"erosion": {"loss": "class-balanced"}}, "reads how many joints are eroded"),
+        ({"erosion": {"loss": "logit-adjustment", "prior": "federated"}}, "reads how many joints are eroded"),
+        ({"erosion": {"sampling": "classes"}}, "drawn by Poisson sampling"),
+        ({"erosion": {"sampling": "patients"}}, "drawn by Poisson sampling"),
+        ({"erosion": {"threshold-rule": "youden"}}, "of whom nothing leaves"),
+        ({"erosion": {"calibration": "platt"}}, "of whom nothing leaves"),
+        ({"noise-seed": 4}, "noise-seed is no knob"),
+        ({"erosion": {"noise-seed": 4}}, "noise-seed is no knob"),
+        ({"erosion": {"clip-norm": 0.0}}, "clip-norm is 0.0; at least"),
+    ],
+)
+def test_a_private_run_refuses_silent_mixtures(knobs: dict[str, Any], said: str) -> None:
+    resolve(PRIVATE)
+    with pytest.raises(ConfigError, match=said):
+        resolve({**PRIVATE, **knobs})
+
+
+def test_private_knobs_do_nothing_without_privacy_and_are_refused() -> None:
+    for knobs in ({"target-epsilon": 3.0}, {"evaluation": "none"}, {"erosion": {"clip-norm": 1.0}}):
+        with pytest.raises(ConfigError, match="does nothing under privacy 'none'"):
+            resolve(knobs)
+    assert resolve({}).erosion.clip_norm is None
+    private = resolve({**PRIVATE, "erosion": {"clip-norm": 0.5}})
+    assert (private.erosion.clip_norm, private.segmentation.clip_norm) == (0.5, 1.0)
+    assert private.segmentation.patients_per_step == 8
+    assert (private.evaluation, private.is_evaluated) == ("none", False)
+
+
+def test_an_override_that_ends_privacy_drops_what_stands_under_it() -> None:
+    plain = resolve({**PRIVATE, "erosion": {"clip-norm": 0.5}}, {"privacy": "none"})
+    assert (plain.is_private, plain.target_epsilon, plain.erosion.clip_norm) == (False, None, None)
+
+
+def test_a_prior_fixed_beforehand_and_a_declared_evaluation_are_allowed() -> None:
+    fixed = {"loss": "logit-adjustment", "prior": "federated", "intact-joints": 9, "eroded-joints": 1}
+    resolve({**PRIVATE, "erosion": fixed})
+    resolve({**PRIVATE, "evaluation": "unprotected", "erosion": {**fixed, "threshold-rule": "youden"}})
+
+
+def test_a_private_configuration_is_the_same_after_its_journey() -> None:
+    config = resolve({**PRIVATE, "erosion": {"patients-per-step": 3}})
+    assert resolve(nest(dict(config.flat()))) == config
+    assert read_declared(
+        {
+            **declaration(),
+            "privacy": "patient",
+            "target-epsilon": 3.0,
+            "segmentation.norm": "group",
+            "erosion.norm": "group",
+        }
+    ).is_private

@@ -164,6 +164,12 @@ class Study:
             raise ConfigError(f"{', '.join(own)} is set by the study itself; leave it out, see [study]")
         config = StudyConfig.read(raw.get("study", {}), where=" in [study]")
         study = cls(name=name, config=config, tree=tree)
+        if study.base.is_private:
+            raise ConfigError(
+                "a study trains arms such as all radiographs pooled, each many times, and measures validation and test "
+                "patients: it would tell of them outside of any guarantee. Make private runs one by one, with "
+                "`ramw-fed run`; their centers' ledgers add them up"
+            )
         if config.folds > 1 and study.base.split == "official" and "split" in tree:
             raise ConfigError("folds deal the patients anew: set split = 'grouped', or leave it out")
         read: set[str] = set()

@@ -73,3 +73,9 @@ def test_a_grid_is_every_combination_of_what_task_and_method_read() -> None:
     assert point == (("learning-rate", "0.2"), ("erosion.loss", "weighted"), ("proximal-mu", "2"))
     config = asked.run_config({"method": "fedprox", "tasks": "erosion"}, point)
     assert (config.erosion.learning_rate, config.erosion.loss, config.proximal_mu) == (0.2, "weighted", 2.0)
+
+
+def test_a_study_would_tell_of_patients_whom_a_private_run_protects() -> None:
+    private = {"privacy": "patient", "target-epsilon": 3.0, "norm": "group", "evaluation": "unprotected"}
+    with pytest.raises(ConfigError, match="outside of any guarantee"):
+        Study.of("a", {**RAW, **private})
