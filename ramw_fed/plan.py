@@ -6,16 +6,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.table import Table
 
 from ramw_fed.center import initial_weights
-from ramw_fed.config import RunConfig
+from ramw_fed.config import RunConfig, TrainingConfig
+from ramw_fed.data.batches import Examples
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.reading import read_run_cohort, run_centers
 from ramw_fed.errors import FederationError
+from ramw_fed.knobs import required
 from ramw_fed.learning.training import pick_device, train_round
 from ramw_fed.manifest import Meter
 from ramw_fed.methods import get_method
+from ramw_fed.privacy.randomness import secure
+from ramw_fed.privacy.sgd import PatientSteps
+from ramw_fed.privacy.workload import workload
 from ramw_fed.tasks import get_task
 from ramw_fed.wording import counted, duration
 
@@ -95,17 +101,16 @@ def plan(config: RunConfig) -> Cost:
 def _cost(name: str, cohort: Cohort, centers: tuple[str, ...], config: RunConfig, workers: int) -> TaskCost:
     task = get_task(name)
     training = config.training(task.name)
-    sizes = {center: len(task.examples(cohort.at(center), "train", training)) for center in centers}
-    taking_part = {center: size for center, size in sizes.items() if size}
+    sizes = {center: task.examples(cohort.at(center), "train", training).patients for center in centers}
+    taking_part = {center: rows for center, rows in sizes.items() if len(rows)}
     if not taking_part:
         raise FederationError(
             f"no center has examples to train {task.name}; check the cohort's labels and splits (a manifest without "
             "any needs split = 'grouped'), or set tasks"
         )
-    steps = sum(-(-size // training.batch_size) for size in taking_part.values())
-    steps *= training.local_epochs * training.num_rounds
+    steps = training.num_rounds * sum(_steps(rows, training, config) for rows in taking_part.values())
     weights, _ = get_method(config.method).part(initial_weights(task, cohort.description, config))
-    largest = max(taking_part, key=lambda center: taking_part[center])
+    largest = max(taking_part, key=lambda center: len(taking_part[center]))
     seconds, memory = _measure_step(name, cohort, largest, config)
     # Workers that share a GPU wait for each other.
     at_once = workers if pick_device(config.device).type == "cpu" else 1
@@ -119,6 +124,13 @@ def _cost(name: str, cohort: Cohort, centers: tuple[str, ...], config: RunConfig
         megabytes_per_round=2 * size / 2**20,
         memory_mb=memory,
     )
+
+
+def _steps(rows: NDArray[np.str_], training: TrainingConfig, config: RunConfig) -> int:
+    """Return the steps of a round at a center whose training rows are these patients'."""
+    if config.is_private:
+        return workload(training, len(np.unique(rows))).steps
+    return -(-len(rows) // training.batch_size) * training.local_epochs
 
 
 class _Few:
@@ -148,9 +160,12 @@ def _measure_step(name: str, cohort: Cohort, center: str, config: RunConfig) -> 
     key = (config.seed, name, 1, center)
 
     def seconds(num_steps: int) -> float:
-        few = _Few(examples, num_steps * training.batch_size)
+        private = _private_steps(examples, training, num_steps) if config.is_private else None
+        few = examples if private else _Few(examples, num_steps * training.batch_size)
         started = time.perf_counter()
-        log = train_round(network, few, loss, training, correction=None, key=key, round_number=1, device=device)
+        log = train_round(
+            network, few, loss, training, correction=None, key=key, round_number=1, device=device, private=private
+        )
         return (time.perf_counter() - started) / log.steps
 
     if device.type == "cuda":
@@ -160,6 +175,20 @@ def _measure_step(name: str, cohort: Cohort, center: str, config: RunConfig) -> 
         found = seconds(_STEPS if warming < _SLOW_S else 1)
     on_gpu = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
     return found, on_gpu or meter.peak_mb
+
+
+def _private_steps(examples: Examples, training: TrainingConfig, num_steps: int) -> PatientSteps:
+    """Return steps that cost what a private run's do: nothing of them leaves, so any noise will do."""
+    drawn = workload(training, len(np.unique(examples.patients)))
+    return PatientSteps(
+        examples.patients,
+        sampling_rate=drawn.sampling_rate,
+        steps=num_steps,
+        noise_multiplier=1.0,
+        clip_norm=required(training.clip_norm, "clip-norm"),
+        randomness=secure(),
+        rows_at_once=training.batch_size,
+    )
 
 
 def _device_name(device: torch.device) -> str:

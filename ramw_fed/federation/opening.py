@@ -18,6 +18,7 @@ from ramw_fed.knobs import Knobs, knob, nest
 from ramw_fed.methods import get_method
 from ramw_fed.privacy.account import Account
 from ramw_fed.privacy.ledger import Ledger
+from ramw_fed.privacy.ledger_folder import Shelf
 from ramw_fed.privacy.randomness import SEED_VARIABLE, from_environment
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks import get_task
@@ -49,8 +50,11 @@ class CenterFile(Knobs):
         "ledger",
         "folder of the center's privacy ledger, which `ramw-fed privacy ledger init` makes; relative to this file",
     )
-    require_privacy: bool = knob(
-        False, "refuse every run that does not protect each patient, or that tells metrics outside that protection"
+    require_privacy: str = knob(
+        "with-ledger",
+        "refuse runs that do not protect each patient: always, and with them metrics outside of the protection; "
+        "with-ledger: where the center has a privacy ledger, whose promise such a run would break; or never",
+        choices=("always", "with-ledger", "never"),
     )
     own_code: tuple[str, ...] = knob(
         (), "methods and tasks beside the built-in ones that a run may take, as package.file:NAME; you have read them"
@@ -75,10 +79,16 @@ class CenterFile(Knobs):
         Raises:
             PrivacyError: With the knobs on both sides.
         """
-        if self.require_privacy and (not config.is_private or config.evaluation == "unprotected"):
+        is_promised = self.require_privacy == "with-ledger" and not Shelf(Path(self.ledger), self.name).is_empty
+        if self.require_privacy == "always" and config.evaluation == "unprotected":
             raise PrivacyError(
-                f"require-privacy is true in center.toml, and the run says privacy = {config.privacy!r}, evaluation = "
-                f"{config.evaluation or 'as usual'!r}; ask for a run with 'patient' and 'none'"
+                "require-privacy is 'always' in center.toml, and the run has evaluation = 'unprotected'; ask for 'none'"
+            )
+        if not config.is_private and (is_promised or self.require_privacy == "always"):
+            why = ", and there is a privacy ledger, whose promise this run would break" if is_promised else ""
+            raise PrivacyError(
+                f"the run says privacy = {config.privacy!r}, require-privacy in center.toml is {self.require_privacy!r}"
+                f"{why}; ask for a run with privacy = 'patient'"
             )
         if config.is_private and from_environment().is_seeded:
             raise PrivacyError(

@@ -484,8 +484,14 @@ def test_a_hospital_can_demand_privacy_and_refuses_a_seed(
     configured: Any, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "center.toml"
-    path.write_text('name = "HU"\ndata = "data"\nrequire-privacy = true\n')
+    path.write_text('name = "HU"\ndata = "data"\n')
     own = CenterFile.open(path)
+    own.refuse_unprotected(toy("bare"))
+    Ledger.init(tmp_path / "ledger", "HU", {"somebody"}, cap=1.0, delta=1e-3)
+    with pytest.raises(PrivacyError, match="whose promise this run would break"):
+        own.refuse_unprotected(toy("bare"))
+    replace(own, require_privacy="never").refuse_unprotected(toy("bare"))
+    own = replace(own, require_privacy="always", ledger=str(tmp_path / "none"))
     with pytest.raises(PrivacyError, match="require-privacy"):
         own.refuse_unprotected(toy("bare"))
     with pytest.raises(PrivacyError, match="require-privacy"):
