@@ -6,10 +6,9 @@ from pathlib import Path
 
 from ramw_fed import api
 from ramw_fed.config_sources import read_toml, resolve
-from ramw_fed.data.layout import LEDGERS
 from ramw_fed.data.reading import scan
 from ramw_fed.errors import CohortError, ConfigError, LedgerError
-from ramw_fed.federation.opening import CenterFile
+from ramw_fed.federation.opening import CenterFile, simulated_ledgers
 from ramw_fed.privacy.ledger import Ledger
 from ramw_fed.privacy.ledger_folder import Shelf
 from ramw_fed.privacy.spending import Spending
@@ -40,14 +39,14 @@ def owners(where: Path) -> list[Owner]:
         CohortError: There is no patient of the center, or of any.
     """
     if where.is_dir():
-        return _of_cohort(where, where / LEDGERS)
+        return _of_cohort(where, simulated_ledgers(where))
     raw = read_toml(where)
     if "data" in raw:
         own = CenterFile.open(where)
         return _of_cohort(Path(own.data), Path(own.ledger), own.name)
     config = resolve(raw)
     root = Path(config.cohort) if config.cohort else api.phantom_folder(config.phantom, workers=config.workers)
-    return _of_cohort(root, root / LEDGERS)
+    return _of_cohort(root, simulated_ledgers(root))
 
 
 def _of_cohort(root: Path, folder: Path, only: str = "") -> list[Owner]:

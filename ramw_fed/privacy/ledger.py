@@ -191,11 +191,16 @@ class Ledger:
     def refuse_older(self, witness: Witness) -> None:
         """Refuse if this ledger does not hold what a coordinator has seen of it.
 
+        A ledger that carries on the reservation which the coordinator has seen is no older.
+
         Raises:
             LedgerError: It is an older copy, or was made anew.
         """
-        lines = self.read().lines
-        if witness.number >= len(lines) or lines[witness.number]["sha256"] != witness.sha256:
+        book = self.read()
+        lines = book.lines
+        is_carried = any(one.origin == witness.sha256 for one in book.reservations)
+        is_here = witness.number < len(lines) and lines[witness.number]["sha256"] == witness.sha256
+        if not is_here and not is_carried:
             raise LedgerError(
                 f"the privacy ledger of {self.center!r} is older than this run, or was made anew: the run has seen "
                 f"entry {witness.number} of it, which is not in it (it ends at {len(lines) - 1}). Put {self._path} "

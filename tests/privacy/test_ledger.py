@@ -1,5 +1,6 @@
 """A privacy ledger: what it charges, and everything that it refuses."""
 
+import hashlib
 import json
 import os
 import resource
@@ -20,7 +21,8 @@ from ramw_fed.privacy.ledger import Ledger
 from ramw_fed.privacy.ledger_file import Witness, linked, parse_chain
 from ramw_fed.privacy.spending import Spending
 
-PATIENTS = ["SMITH_JOHN", "MÜLLER", "1017"]
+# None of them can stand in hexadecimal digits by chance.
+PATIENTS = ["SMITH_JOHN", "MÜLLER", "P-1017-4482"]
 SHA = "a" * 64
 OTHER = "b" * 64
 RUN = "0123456789abcdef"
@@ -103,7 +105,7 @@ def test_patients_stand_as_hmac_under_the_ledgers_own_salt(folder: Path, ledger:
 
 
 def test_delta_is_a_tenth_of_one_over_the_patients_where_nothing_is_said(folder: Path) -> None:
-    assert Ledger.init(folder, "HU", [*PATIENTS, "1017"], cap=3.0).delta == 1 / 30
+    assert Ledger.init(folder, "HU", [*PATIENTS, "P-1017-4482"], cap=3.0).delta == 1 / 30
     assert Ledger.init(folder, "FA", PATIENTS, cap=3.0, delta=1e-5).delta == 1e-5
 
 
@@ -367,9 +369,21 @@ def test_a_ledger_cut_off_at_any_byte_is_not_opened(folder: Path, ledger: Ledger
         assert refuses(folder), f"cut off at byte {place}"
 
 
+def hashed(entry: dict[str, object]) -> bytes:
+    """A line as someone writes it who knows how."""
+
+    def text(value: object) -> bytes:
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+    return text({**entry, "sha256": hashlib.sha256(text(entry)).hexdigest()})
+
+
 def changed(lines: list[bytes]) -> dict[str, list[bytes]]:
     entry = json.loads(lines[3])
     cheaper = {**entry, "events": [{**entry["events"][0], "steps": 0}]}
+    rehashed = hashed({name: value for name, value in cheaper.items() if name != "sha256"})
+    last = json.loads(lines[4])
+    elsewhere = hashed({name: value for name, value in last.items() if name != "sha256"} | {"number": 5})
     spaced = json.dumps(entry, sort_keys=True).encode()
     return {
         "without its last line": lines[:-1],
@@ -378,6 +392,8 @@ def changed(lines: list[bytes]) -> dict[str, list[bytes]]:
         "with a line twice": [*lines, lines[-1]],
         "with two lines exchanged": [lines[0], lines[2], lines[1], *lines[3:]],
         "with an entry that costs less": [*lines[:3], json.dumps(cheaper, sort_keys=True).encode(), lines[4]],
+        "with an entry that costs less and bears the right hash": [*lines[:3], rehashed, lines[4]],
+        "with an entry under another number": [*lines[:4], elsewhere],
         "with other blanks": [*lines[:3], spaced, lines[4]],
         "with an empty line": [*lines, b""],
         "with a number for a line": [*lines, b"7"],
@@ -391,6 +407,29 @@ def test_lines_taken_out_exchanged_or_edited_are_refused(folder: Path, ledger: L
     for what, edited in changed(lines).items():
         path.write_bytes(b"".join(line + b"\n" for line in edited))
         assert refuses(folder), f"a ledger {what} was opened"
+
+
+def test_a_chain_with_an_entry_under_another_number_is_none(folder: Path, ledger: Ledger) -> None:
+    used(ledger)
+    lines = file_of(folder).read_bytes().splitlines()
+    edited = b"".join(line + b"\n" for line in changed(lines)["with an entry under another number"])
+    with pytest.raises(ValueError, match="entry 4 does not follow"):
+        parse_chain(edited)
+
+
+@pytest.mark.parametrize("head", ["", "7", "[]", "{}", '{"number":true,"sha256":"a"}', '{"number":-1,"sha256":"a"}'])
+def test_a_head_that_is_none_is_refused(folder: Path, ledger: Ledger, head: str) -> None:
+    used(ledger)
+    file_of(folder).with_suffix(".head").write_text(head)
+    assert refuses(folder)
+
+
+def test_a_head_with_another_byte_is_refused(folder: Path, ledger: Ledger) -> None:
+    used(ledger)
+    path = file_of(folder).with_suffix(".head")
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(LedgerError, match="not as it was written"):
+        reopened(folder)
 
 
 def test_a_shorter_chain_whose_hashes_were_all_computed_anew_is_refused_by_the_head(
@@ -441,6 +480,17 @@ def test_an_older_copy_of_the_whole_folder_is_found_out_by_what_the_run_has_seen
         Ledger.init(folder, "HU", PATIENTS, cap=3.0).refuse_older(Witness(0, first.sha256))
 
 
+def test_a_ledger_that_carries_on_what_the_run_has_seen_is_not_older(folder: Path, ledger: Ledger) -> None:
+    used(ledger, 1)
+    seen = ledger.reserve(RUN, "erosion", 2, "update", steps(5))
+    joined = Ledger.init(folder, "HU", [*PATIENTS, "new"], cap=3.0, carry_over=True)
+    joined.refuse_older(Witness(seen.number, seen.sha256))
+    with pytest.raises(LedgerError, match="older than this run"):
+        joined.refuse_older(Witness(seen.number, SHA))
+    with pytest.raises(LedgerError, match="older than this run"):
+        Ledger.init(folder, "FA", PATIENTS, cap=3.0).refuse_older(Witness(seen.number, seen.sha256))
+
+
 def test_a_head_that_is_behind_is_set_right(folder: Path, ledger: Ledger) -> None:
     head = file_of(folder).with_suffix(".head")
     used(ledger, 1)
@@ -466,7 +516,7 @@ def test_no_patients_have_no_ledger(folder: Path, ledger: Ledger) -> None:
         Ledger.open(folder, "HU", [])
 
 
-@pytest.mark.parametrize("patients", [[*PATIENTS, "new"], ["1017", "new"], PATIENTS, ["1017"]])
+@pytest.mark.parametrize("patients", [[*PATIENTS, "new"], ["P-1017-4482", "new"], PATIENTS, ["P-1017-4482"]])
 def test_no_patient_gets_a_second_ledger(folder: Path, ledger: Ledger, patients: list[str]) -> None:
     used(ledger)
     with pytest.raises(LedgerError, match=r"in another ledger already .* --carry-over"):
@@ -483,7 +533,7 @@ def test_patients_of_whom_none_is_in_a_ledger_get_their_own(folder: Path, ledger
     assert Ledger.open(folder, "HU", ["new"]).cap == 1.0
     assert len(reopened(folder).events()) == 2
     with pytest.raises(LedgerError, match=r"\(2 in .*, 0 closed\)"):
-        Ledger.open(folder, "HU", ["new", "1017"])
+        Ledger.open(folder, "HU", ["new", "P-1017-4482"])
 
 
 def test_who_joins_carries_over_all_that_was_spent(folder: Path, ledger: Ledger) -> None:
@@ -535,6 +585,15 @@ def test_what_several_ledgers_spent_is_carried_over_once_each(folder: Path) -> N
     assert only_b.name == all_of_them.name
 
 
+def test_what_is_carried_on_twice_is_still_known_as_the_same(folder: Path) -> None:
+    made = Ledger.init(folder, "HU", ["a"], cap=3.0).reserve(RUN, "erosion", 1, "update", steps(1))
+    Ledger.init(folder, "HU", ["a", "b"], cap=3.0, carry_over=True)
+    (twice,) = Ledger.init(folder, "HU", ["b", "c"], cap=3.0, carry_over=True).reservations()
+    assert twice.origin == made.sha256
+    (thrice,) = Ledger.init(folder, "HU", ["a", "c"], cap=3.0, carry_over=True).reservations()
+    assert (thrice.origin, thrice.events) == (made.sha256, made.events)
+
+
 def test_who_left_with_another_is_still_charged_for_the_time_before(folder: Path) -> None:
     Ledger.init(folder, "HU", ["a", "b"], cap=3.0).reserve(RUN, "erosion", 1, "update", steps(1))
     Ledger.init(folder, "HU", ["b", "c"], cap=3.0, carry_over=True).reserve(RUN, "erosion", 2, "update", steps(2))
@@ -559,13 +618,27 @@ def test_a_ledger_spent_from_after_it_was_carried_over_is_found_out(folder: Path
     Ledger.init(folder, "HU", [*PATIENTS, "new"], cap=3.0, carry_over=True)
     for path, content in older.items():
         path.write_bytes(content)
-    with pytest.raises(LedgerError, match="contradict each other"):
-        reopened(folder)
+    for patients in (PATIENTS, [*PATIENTS, "new"]):
+        with pytest.raises(LedgerError, match="contradict each other"):
+            Ledger.open(folder, "HU", patients)
     ledger.reserve(RUN, "erosion", 1, "update", steps(5))
     with pytest.raises(LedgerError, match="contradict each other"):
-        Ledger.open(folder, "HU", ["1017"])
+        Ledger.open(folder, "HU", ["P-1017-4482"])
     joined = Ledger.init(folder, "HU", PATIENTS, cap=3.0, carry_over=True)
     assert joined.events() == steps(5)
+
+
+def test_a_ledger_that_lacks_what_a_closed_one_spent_is_found_out(folder: Path, ledger: Ledger) -> None:
+    used(ledger)
+    Ledger.init(folder, "HU", ["P-1017-4482", "new"], cap=3.0, carry_over=True)
+    without = Ledger.init(folder / "apart", "HU", ["P-1017-4482", "new"], cap=3.0)
+    for path in (folder / "HU").glob("*"):
+        if path.stem not in (ledger.name, "lock"):
+            path.unlink()
+    for path in (folder / "apart" / "HU").glob(f"{without.name}*"):
+        shutil.copy(path, folder / "HU" / path.name)
+    with pytest.raises(LedgerError, match="contradict each other"):
+        Ledger.open(folder, "HU", ["P-1017-4482", "new"])
 
 
 # The disk
