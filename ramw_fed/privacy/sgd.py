@@ -295,7 +295,9 @@ def _rows_of(patients: NDArray[np.str_]) -> list[Rows]:
     """Return the rows of each patient, sorted by name."""
     if len(patients) == 0 or (patients == "").any():
         raise PrivacyError("every row must be a patient's, and there must be one; look at the cohort's patient column")
-    return [np.flatnonzero(patients == name).astype(np.int64) for name in np.unique(patients)]
+    _, owners, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    order = np.argsort(owners, kind="stable").astype(np.int64)
+    return np.split(order, np.cumsum(counts)[:-1])
 
 
 def _check_numbers(
