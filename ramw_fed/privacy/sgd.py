@@ -156,7 +156,7 @@ class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
         most_steps: int,
         randomness: Randomness,
     ) -> None:
-        """Lay out one flat sum in which every parameter has its place."""
+        """Lay out gradient and sum flat, every parameter with its place in both: one operation takes all of them."""
         super().__init__(
             optimizer,
             noise_multiplier=noise_multiplier,
@@ -168,14 +168,15 @@ class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
         self._held: list[nn.Parameter] = list(self.params)
         _check_parameters(model, self._held)
         size = sum(param.numel() for param in self._held)
-        self._sum = torch.zeros(size, dtype=self._held[0].dtype, device=self._held[0].device)
-        self._sums = _views(self._sum, self._held)
+        self._gradient = torch.zeros(size, dtype=self._held[0].dtype, device=self._held[0].device)
+        self._gradients = _views(self._gradient, self._held)
+        self._sum = torch.zeros_like(self._gradient)
         self._is_spent = True
 
     @property
     def grad_samples(self) -> list[Tensor]:
-        """The clipped sums: Opacus adds no noise where this is empty."""
-        return self._sums
+        """What patients' gradients are added up in: Opacus adds no noise where this is empty."""
+        return [self._sum]
 
     @property
     def accumulated_iterations(self) -> int:
@@ -186,17 +187,13 @@ class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
     def take(self) -> None:
         """Add the gradients in ``.grad``, scaled to at most the clip norm together, to the sum; clear them."""
         self._refuse_spent()
-        own = [
-            (total, param.grad) for total, param in zip(self._sums, self._held, strict=True) if param.grad is not None
-        ]
-        if own:
-            sums, gradients = map(list, zip(*own, strict=True))
-            norms = torch._foreach_norm(gradients, 2, dtype=torch.float64)
-            factor = clip_factor(float(torch.stack(norms).norm()), self.max_grad_norm)
-            if factor > 0:
-                torch._foreach_add_(sums, gradients, alpha=factor)
-        for param in self._held:
-            param.grad = None
+        if any(param.grad is not own for param, own in zip(self._held, self._gradients, strict=True)):
+            raise PrivacyError("a parameter's gradient was put elsewhere than where patients are added up; leave .grad")
+        norm = float(torch.linalg.vector_norm(self._gradient, dtype=torch.float64))
+        factor = clip_factor(norm, self.max_grad_norm)
+        if factor > 0:  # zero times infinity is no number
+            self._sum.add_(self._gradient, alpha=factor)
+        self._gradient.zero_()
 
     def clip_and_accumulate(self) -> None:
         """Do nothing: :meth:`take` has done it."""
@@ -216,14 +213,19 @@ class NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
         if self.noise_multiplier > 0:
             std = self.noise_multiplier * self.max_grad_norm
             self._sum += self._randomness.normal(self._sum.shape, std, self._sum.device)
-        for param, total in zip(self._held, self._sums, strict=True):
-            param.grad = total
+        self._gradient.copy_(self._sum)
+
+    def scale_grad(self) -> None:
+        """Divide the noisy sum by the expected number of patients, which is no secret."""
+        self._gradient /= self.expected_batch_size
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Begin a step: no patient is in its sum."""
         self._sum.zero_()
+        self._gradient.zero_()
+        for param, own in zip(self._held, self._gradients, strict=True):
+            param.grad = own
         self._is_spent = False
-        self.original_optimizer.zero_grad(set_to_none=True)
 
     def free(self) -> None:
         """Leave nothing at the parameters."""
@@ -293,7 +295,9 @@ def _rows_of(patients: NDArray[np.str_]) -> list[Rows]:
     """Return the rows of each patient, sorted by name."""
     if len(patients) == 0 or (patients == "").any():
         raise PrivacyError("every row must be a patient's, and there must be one; look at the cohort's patient column")
-    return [np.flatnonzero(patients == name).astype(np.int64) for name in np.unique(patients)]
+    _, owners, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    order = np.argsort(owners, kind="stable").astype(np.int64)
+    return np.split(order, np.cumsum(counts)[:-1])
 
 
 def _check_numbers(
