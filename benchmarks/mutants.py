@@ -277,7 +277,7 @@ MUTANTS = (
         "gradients that are not finite are added",
         "ramw_fed/privacy/sgd.py",
         "    if not math.isfinite(norm):\n        return 0.0\n",
-        "",
+        "    if not math.isfinite(norm):\n        return 1.0\n",
         ("tests/privacy/test_sgd.py",),
     ),
     Mutant(
