@@ -1,9 +1,13 @@
 """The verbs of privacy as functions: what ``ramw-fed privacy`` calls, and a notebook may."""
 
+import json
+from pathlib import Path
+
 from ramw_fed.api import placed
 from ramw_fed.config import RunConfig
 from ramw_fed.errors import CohortError, ConfigError
 from ramw_fed.federation.opening import PARTITION, Opened, open_account, open_center, run_tasks, simulated_centers
+from ramw_fed.privacy.audit.run import Audit, run_audit
 from ramw_fed.privacy.ledger_folder import Shelf
 from ramw_fed.privacy.planning import CenterPlan, plan_center, plan_steps, with_ledger
 from ramw_fed.privacy.workload import run_workloads
@@ -62,3 +66,24 @@ def _plan_center(name: str, opened: Opened, config: RunConfig) -> CenterPlan | N
 
 
 __all__ = ["CenterPlan", "plan_run", "plan_steps"]
+
+
+def audit(
+    config: RunConfig | None = None, *, epsilon: float | None = None, out: Path | None = None, watch: Watch = nobody
+) -> Audit:
+    """Attack the installed training, and measure what its guarantee rests on.
+
+    Args:
+        config: A private run, whose first task is audited with its network and clip norm; by default the defaults.
+        epsilon: In place of the run's target.
+        out: Folder for ``audit.json``.
+        watch: Told which check is on.
+
+    Raises:
+        PrivacyError: The run is not private, or no audit could refuse so large an epsilon.
+    """
+    found = run_audit(config, epsilon=epsilon, watch=watch)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "audit.json").write_text(json.dumps(found.as_dict(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return found

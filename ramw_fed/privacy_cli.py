@@ -111,3 +111,24 @@ def show(where: Where, as_json: Json = False) -> None:
         terminal.note([f"no ledger: {', '.join(without)}"])
     raw = {"ledgers": [one.as_dict() for one in found], "without": without}
     terminal.show(raw, [ledger_table(one) for one in found], as_json)
+
+
+@privacy.command()
+def audit(
+    config: Annotated[Path | None, typer.Argument(help="TOML file of a private run; by default the defaults.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="What is claimed; by default the run's target, else 3.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for audit.json and the pictures of reconstruction.")] = None,
+    set_: Setting = None,
+    as_json: Json = False,
+) -> None:
+    """Attack the installed training, and measure what its guarantee rests on; exit status 1 where a claim fails."""
+    from ramw_fed import privacy_api
+
+    chosen = None if config is None else terminal.configure(config, set_)
+    if config is None and set_:
+        raise ConfigError("--set changes the knobs of CONFIG; give its TOML file")
+    with progress(terminal.err) as watch:
+        found = privacy_api.audit(chosen, epsilon=epsilon, out=out, watch=watch)
+    terminal.show(found.as_dict(), found.table(), as_json)
+    if not found.holds:
+        raise typer.Exit(1)
