@@ -7,7 +7,7 @@ rows and takes AdamW's step; all but "plain" clip and add noise. Rows are 22 rad
 3, 4 and 4 of them: 2.75 a patient), for erosions with 6 joints each; in "one radiograph each" every radiograph is
 another patient's. Plain and own arms go through ``train_round``, from rows that lie in memory unvaried, as reading
 costs all the same. The plain step takes all rows at once; "plain, default batch size" takes them in steps of 4
-radiographs or 16 joints. By patient, no more rows than that go through the network at once, as in a run. Opacus' arms
+radiographs or 16 joints. By patient, no more than twice so many rows go through the network at once. Opacus' arms
 clip each row, which protects a radiograph or a joint and no patient.
 
 Opacus' hooks fail on timm's residual blocks, which add in place; to price them, their arms run with blocks that add out
@@ -127,7 +127,7 @@ def by_patient(job: Job, steps: int) -> None:
         noise_multiplier=NOISE,
         clip_norm=CLIP,
         randomness=secure(),
-        rows_at_once=job.config.batch_size,
+        rows_at_once=2 * job.config.batch_size,
     )
     _train(job, replace(job.config, local_epochs=steps), private)
 
