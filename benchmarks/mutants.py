@@ -343,6 +343,41 @@ MUTANTS = (
         "self._is_seeded = False",
         ("tests/privacy/test_randomness.py",),
     ),
+    Mutant(
+        "the audit's bound without delta",
+        "ramw_fed/privacy/audit/one_run.py",
+        "min(tail + 2 * canaries * delta * steepest, 1.0)",
+        "min(tail, 1.0)",
+        ("tests/privacy/audit/test_one_run.py",),
+    ),
+    Mutant(
+        "the audit's best of two tries at the error of one",
+        "ramw_fed/privacy/audit/one_run.py",
+        "return (1 - CONFIDENCE) / len(guess_counts(canaries))",
+        "return 1 - CONFIDENCE",
+        ("tests/privacy/audit/test_one_run.py",),
+    ),
+    Mutant(
+        "samples that are too regular pass the audit",
+        "ramw_fed/privacy/audit/sampling.py",
+        "2 * min(chi2.cdf(statistic, freedom), chi2.sf(statistic, freedom))",
+        "chi2.sf(statistic, freedom)",
+        ("tests/privacy/audit/test_sampling.py",),
+    ),
+    Mutant(
+        "canaries whose coin fell the other way push too",
+        "ramw_fed/privacy/audit/canaries.py",
+        "np.where(is_in, np.arange(1, len(is_in) + 1), 0)[owners]",
+        "np.arange(1, len(is_in) + 1)[owners]",
+        ("tests/privacy/audit/test_canaries.py",),
+    ),
+    Mutant(
+        "patients at the threshold are called members",
+        "ramw_fed/privacy/audit/membership.py",
+        "(members > threshold).sum()",
+        "(members >= threshold).sum()",
+        ("tests/privacy/audit/test_membership.py",),
+    ),
 )
 
 

@@ -77,7 +77,7 @@ def audit(
         config: A private run, whose first task is audited with its network and clip norm; by default the defaults.
         epsilon: In place of the run's target.
         out: Folder for ``audit.json``.
-        watch: Told which check is on.
+        watch: Told how many checks are done.
 
     Raises:
         PrivacyError: The run is not private, or no audit could refuse so large an epsilon.

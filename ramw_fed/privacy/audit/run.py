@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def run_audit(
     *,
     epsilon: float | None = None,
     plan: Plan | None = None,
-    more: Sequence[tuple[str, Callable[[], Sequence[Check]]]] = (),
+    more: Sequence[Callable[[], Sequence[Check]]] = (),
     watch: Watch = nobody,
 ) -> Audit:
     """Audit the installed product.
@@ -96,8 +97,8 @@ def run_audit(
         config: Whose task, network, clip norm and target are audited; by default the product's own.
         epsilon: In place of the configuration's target.
         plan: Of the membership attack.
-        more: Names and functions of further checks.
-        watch: Told which check is on.
+        more: Further checks, after these.
+        watch: Told how many checks are done.
     """
     config = audited_config(config, epsilon)
     if epsilon is None:
@@ -106,38 +107,25 @@ def run_audit(
     task = get_task(next(name for name in config.tasks if name in TASK_CONFIGS))
     training = config.training(task.name)
     clip_norm = required(training.clip_norm, "clip-norm")
-    victims = _Once(lambda: Victims(plan, watch=watch))
-    steps: list[tuple[str, Callable[[], Sequence[Check]]]] = [
-        ("noise", lambda: [check_noise(config.noise_multiplier or _NOISE_MULTIPLIER, clip_norm)]),
-        ("contribution", lambda: [check_contribution(clip_norm)]),
-        ("samples", lambda: [check_samples()]),
-        ("proximal term", lambda: [check_correction()]),
-        ("refusals", lambda: [check_refusals()]),
-        ("ledger", _charges),
-        ("one-run audit", lambda: [check_one_run(task, training, epsilon)]),
-        ("membership, control", lambda: [check_control(victims.get())]),
-        ("membership", lambda: [check_membership(victims.get(), epsilon, 1 / (10 * plan.members))]),
+    victims = cache(lambda: Victims(plan, watch=watch))  # two checks share them
+    steps: list[Callable[[], Sequence[Check]]] = [
+        lambda: [check_noise(config.noise_multiplier or _NOISE_MULTIPLIER, clip_norm)],
+        lambda: [check_contribution(clip_norm)],
+        lambda: [check_samples()],
+        lambda: [check_correction()],
+        lambda: [check_refusals()],
+        _charges,
+        lambda: [check_one_run(task, training, epsilon)],
+        lambda: [check_control(victims())],
+        lambda: [check_membership(victims(), epsilon, 1 / (10 * plan.members))],
         *more,
     ]
     checks: list[Check] = []
-    for done, (name, step) in enumerate(steps):
-        watch(f"audit: {name}", done, len(steps))
+    for done, step in enumerate(steps):
+        watch("checks", done, len(steps))
         checks += step()
-    watch("audit", len(steps), len(steps))
+    watch("checks", len(steps), len(steps))
     return Audit(epsilon=epsilon, checks=tuple(checks))
-
-
-class _Once:
-    """Victims that two checks share, drawn when the first asks."""
-
-    def __init__(self, make: Callable[[], Victims]) -> None:
-        self._make = make
-        self._made: Victims | None = None
-
-    def get(self) -> Victims:
-        if self._made is None:
-            self._made = self._make()
-        return self._made
 
 
 def _charges() -> list[Check]:

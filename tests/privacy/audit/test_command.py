@@ -114,7 +114,7 @@ def test_the_target_of_the_run_is_audited_and_further_checks_come_last(monkeypat
     config = resolve(
         {"privacy": "patient", "norm": "group", "target-epsilon": 2.0, "tasks": "erosion", "clip-norm": 0.25}
     )
-    found = run_audit(config, plan=Plan(members=50), more=[("more", lambda: [BAD])])
+    found = run_audit(config, plan=Plan(members=50), more=[lambda: [BAD]])
     assert found.epsilon == 2.0
     assert not found.holds
     assert [check.name for check in found.checks] == ["noise"] * 9 + ["contribution of a patient"]
