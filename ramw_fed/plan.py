@@ -15,13 +15,12 @@ from ramw_fed.data.batches import Examples
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.reading import read_run_cohort, run_centers
 from ramw_fed.errors import FederationError
-from ramw_fed.knobs import required
 from ramw_fed.learning.training import pick_device, train_round
 from ramw_fed.manifest import Meter
 from ramw_fed.methods import get_method
 from ramw_fed.privacy.randomness import secure
 from ramw_fed.privacy.sgd import PatientSteps
-from ramw_fed.privacy.workload import workload
+from ramw_fed.privacy.workload import patient_steps, workload
 from ramw_fed.tasks import get_task
 from ramw_fed.wording import counted, duration
 
@@ -180,14 +179,8 @@ def _measure_step(name: str, cohort: Cohort, center: str, config: RunConfig) -> 
 def _private_steps(examples: Examples, training: TrainingConfig, num_steps: int) -> PatientSteps:
     """Return steps that cost what a private run's do: nothing of them leaves, so any noise will do."""
     drawn = workload(training, len(np.unique(examples.patients)))
-    return PatientSteps(
-        examples.patients,
-        sampling_rate=drawn.sampling_rate,
-        steps=num_steps,
-        noise_multiplier=1.0,
-        clip_norm=required(training.clip_norm, "clip-norm"),
-        randomness=secure(),
-        rows_at_once=training.batch_size,
+    return patient_steps(
+        replace(drawn, steps=num_steps), training, examples.patients, noise_multiplier=1.0, randomness=secure()
     )
 
 

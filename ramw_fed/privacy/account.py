@@ -20,7 +20,7 @@ from ramw_fed.privacy.ledger_book import Reservation
 from ramw_fed.privacy.ledger_file import Witness
 from ramw_fed.privacy.randomness import from_environment
 from ramw_fed.privacy.sgd import PatientSteps
-from ramw_fed.privacy.workload import Workload, noise_of, run_workloads
+from ramw_fed.privacy.workload import Workload, noise_of, patient_steps, run_workloads
 
 UPDATE = "update"
 """What of a round is charged: the weights that leave."""
@@ -120,14 +120,12 @@ class Account:
         found = len(np.unique(patients))
         if found != planned.patients:
             raise PrivacyError(f"{task} was planned for {planned.patients} patients, and {found} are there")
-        return PatientSteps(
+        return patient_steps(
+            planned,
+            training,
             patients,
-            sampling_rate=planned.sampling_rate,
-            steps=planned.steps,
             noise_multiplier=self.noise_multiplier,
-            clip_norm=required(training.clip_norm, "clip-norm"),
             randomness=from_environment(task, round_number, self.center, attempt),
-            rows_at_once=training.batch_size,
         )
 
     def charge(self, reservation: Reservation) -> Charge:

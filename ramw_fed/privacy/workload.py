@@ -3,10 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ramw_fed.config import RunConfig, TrainingConfig
 from ramw_fed.knobs import required
 from ramw_fed.privacy.accounting import solve_noise
 from ramw_fed.privacy.event import Event
+from ramw_fed.privacy.randomness import Randomness
+from ramw_fed.privacy.sgd import PatientSteps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,27 @@ def workload(training: TrainingConfig, patients: int) -> Workload:
     rate = min(1.0, required(training.patients_per_step, "patients-per-step") / patients)
     steps = max(1, round(training.local_epochs / rate))
     return Workload(patients=patients, sampling_rate=rate, steps=steps, rounds=training.num_rounds)
+
+
+def patient_steps(
+    drawn: Workload,
+    training: TrainingConfig,
+    patients: NDArray[np.str_],
+    *,
+    noise_multiplier: float,
+    randomness: Randomness,
+) -> PatientSteps:
+    """Return the private steps of a round over the rows of these ``patients``."""
+    return PatientSteps(
+        patients,
+        sampling_rate=drawn.sampling_rate,
+        steps=drawn.steps,
+        noise_multiplier=noise_multiplier,
+        clip_norm=required(training.clip_norm, "clip-norm"),
+        randomness=randomness,
+        # Most patients in one piece, as small batches are slow; still far less memory than a plain step of all patients.
+        rows_at_once=2 * training.batch_size,
+    )
 
 
 def run_workloads(config: RunConfig, patients: Mapping[str, int]) -> dict[str, Workload]:
