@@ -62,7 +62,7 @@ def patient_steps(
         noise_multiplier=noise_multiplier,
         clip_norm=required(training.clip_norm, "clip-norm"),
         randomness=randomness,
-        # Most patients in one piece, as small batches are slow; still far less memory than a plain step of all patients.
+        # Most patients in one piece, as small batches are slow; still less memory than a plain step of all.
         rows_at_once=2 * training.batch_size,
     )
 
