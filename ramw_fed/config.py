@@ -322,7 +322,9 @@ class RunConfig(Knobs):
     max_failed_rounds: int = knob(3, "rounds in a row with too few updates after which a run stops", least=1, most=1000)
     round_timeout: float = knob(3600.0, "seconds to wait for the centers of a round", least=1, most=604800)
     split: str = knob(
-        "official", "split of the cohort's files, or one grouped by patient", choices=("official", "grouped")
+        "official",
+        "split of the cohort's files, one grouped and balanced by patient, or by a hash of each patient's name",
+        choices=("official", "grouped", "by-name"),
     )
     fold: str | None = knob(
         "",
@@ -441,6 +443,11 @@ class RunConfig(Knobs):
             found.append("set one of target-epsilon and noise-multiplier, above 0")
         if self.pool:
             found.append("pool trains on all centers' patients as one, and each center has a ledger of its own")
+        if self.split == "grouped":
+            found.append(
+                "split is 'grouped', where one patient's labels decide in which part others are; take 'by-name', or the "
+                "files' own"
+            )
         if self.baselines:
             found.append("baselines trains without privacy; leave it out")
         # A user's own task has its name in its code only.

@@ -11,7 +11,7 @@ from ramw_fed.data.manifest import scan_manifest
 from ramw_fed.data.radiograph import Radiograph
 from ramw_fed.data.ramw600 import scan_ramw600
 from ramw_fed.data.scan import Scan
-from ramw_fed.data.splits import split_by_patient
+from ramw_fed.data.splits import split_by_name, split_by_patient
 from ramw_fed.errors import CohortError
 from ramw_fed.wording import counted
 
@@ -33,7 +33,7 @@ def read_cohort(
     Args:
         root: The folder that holds ``manifest.csv``, or ``Metadata.xlsx``.
         split: ``"official"`` takes the folder's own train, val and test; ``"grouped"`` deals patients anew, stratified
-            by center, labels and erosions.
+            by center, labels and erosions; ``"by-name"`` takes a hash of each patient's name.
         quarantine: Largest share of radiographs, in [0, 1), that may be left out for faults in their own files;
             they are named in ``left_out``. At 0 any fault stops the reader.
         allow_leakage: Take an official split that puts one patient on both sides.
@@ -46,8 +46,8 @@ def read_cohort(
     Raises:
         CohortError: All errors of the folder in one text, as ``check_cohort`` lists them.
     """
-    if split not in ("official", "grouped"):
-        raise CohortError(f"split is {split!r}; 'official' or 'grouped' is wanted")
+    if split not in ("official", "grouped", "by-name"):
+        raise CohortError(f"split is {split!r}; 'official', 'grouped' or 'by-name' is wanted")
     found = scan(root)
     if split == "official" and not allow_leakage:
         note_leakage(found)
@@ -56,6 +56,8 @@ def read_cohort(
     kept = [radiograph for radiograph in found.radiographs if radiograph.name not in left_out]
     if split == "grouped":
         kept = list(split_by_patient(kept, seed=seed, same_fold=_duplicates(found, kept), tested=tested))
+    if split == "by-name":
+        kept = list(split_by_name(kept))
     return Cohort(description=found.description, radiographs=tuple(kept), sha256=found.sha256, left_out=left_out)
 
 

@@ -96,6 +96,24 @@ def split_by_patient(
     return tuple(_assign(radiograph, split_of[folds[radiograph.patient]]) for radiograph in radiographs)
 
 
+def split_by_name(radiographs: Iterable[Radiograph], *, shares: Sequence[float] = SHARES) -> tuple[Radiograph, ...]:
+    """Give all radiographs of a patient the split that a hash of the patient's name falls into, and nothing else.
+
+    Nobody's records, nor how many others there are, decide where a patient goes, as differential privacy needs it.
+    Splits therefore follow ``shares`` by chance only.
+
+    Args:
+        radiographs: Of any number of centers.
+        shares: Of patients in train, val and test, on average.
+    """
+    return tuple(_assign(radiograph, _by_name(radiograph.patient, shares)) for radiograph in radiographs)
+
+
+def _by_name(patient: str, shares: Sequence[float]) -> Split:
+    place = int.from_bytes(hashlib.sha256(f"split/{patient}".encode()).digest()[:8]) / 2**64 * sum(shares)
+    return SPLITS[int(np.searchsorted(np.cumsum(shares)[:-1], place, side="right"))]
+
+
 def _rotate(num_patients: int, part: int, parts: int, rng: np.random.Generator) -> list[Split]:
     roles: dict[int, Split] = {part - 1: "test", part % parts: "val"}
     return [roles.get(dealt, "train") for dealt in _deal_parts(num_patients, [1 / parts] * parts, rng)]

@@ -58,10 +58,10 @@ class Guarantee:
     def largest_posterior(self, prior: float = 0.5) -> float:
         """Probability to which a suspicion ``prior`` that a patient was in can rise by what left the center.
 
-        Odds grow by at most exp(epsilon), but for outcomes that delta pays for: those that would raise the odds by
-        twice as much have together a probability of at most 2 delta, because each counts in delta at least by half.
+        Odds grow by at most 2 exp(epsilon), but for outcomes that have together a probability of at most 2 delta,
+        because each of those counts in delta at least by half. Without a delta they grow by at most exp(epsilon).
         """
-        odds = _exp(self.epsilon) * prior
+        odds = (2 if self.delta else 1) * _exp(self.epsilon) * prior
         return odds / (odds + 1 - prior)
 
     def as_dict(self) -> dict[str, float]:
@@ -86,8 +86,8 @@ class Guarantee:
             "If such an attack may name 1 % of the patients wrongly, it finds at most "
             f"{in_percent(self.largest_sensitivity(0.01))} of those whose records were used; blind guessing finds 1 %.",
             "A suspicion of 50 % that a patient took part can become at most "
-            f"{in_percent(self.largest_posterior())} by the worst of all outcomes, but for such that happen with a "
-            f"probability of about {self.delta:.2g}.",
+            f"{in_percent(self.largest_posterior())} by the worst of all outcomes, but for such that have together a "
+            f"probability of at most {2 * self.delta:.2g}.",
         ]
 
 

@@ -15,7 +15,7 @@ from typing import Self
 from ramw_fed.errors import BudgetError, LedgerError, PrivacyError
 from ramw_fed.privacy.accounting import Epsilons, claimed_epsilon, epsilons
 from ramw_fed.privacy.event import Event
-from ramw_fed.privacy.ledger_book import RELEASE, Book, Reservation, opaque, reservation_body
+from ramw_fed.privacy.ledger_book import RELEASE, Book, Reservation, one_spelling, opaque, reservation_body
 from ramw_fed.privacy.ledger_file import Witness, linked, locked, read_chain, write_chain
 from ramw_fed.privacy.ledger_folder import Shelf
 
@@ -58,7 +58,7 @@ class Ledger:
             LedgerError: A patient is in a ledger already, or one is damaged or lost.
             PrivacyError: The cap or delta is no such number.
         """
-        count = len(set(patients))
+        count = len(one_spelling(patients))
         delta = 1 / (10 * count) if delta is None and count else delta
         _refuse_senseless(count, cap, delta)
         shelf = Shelf(folder, center)
@@ -137,6 +137,7 @@ class Ledger:
                 ledger cannot be read or written.
         """
         key = (run, task, round_number, what)
+        self._prepare(events)
         if not any(event.steps for event in events):
             raise PrivacyError(f"{what} of round {round_number} of {task} is to cost nothing; name its events")
         with locked(self._shelf.place):
@@ -242,6 +243,12 @@ class Ledger:
         if book.header != self._header:
             raise LedgerError(f"the privacy ledger {self._path} was replaced while it was in use; restore it")
         return book
+
+    def _prepare(self, events: Sequence[Event]) -> None:
+        """Compute before the lock what takes seconds: inside, it is remembered, unless another process came first."""
+        wanted = [*self.read().events, *events]
+        if claimed_epsilon(wanted, self.delta) <= self.cap:
+            epsilons(wanted, self.delta)
 
     def _afford(self, book: Book, events: Sequence[Event]) -> Epsilons:
         """Return what would be spent, or refuse."""

@@ -7,6 +7,7 @@ beside it. Who has the file can still test a guess of a name, so the file is its
 import hashlib
 import hmac
 import secrets
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -46,7 +47,7 @@ class Header:
     def make(cls, center: str, patients: Collection[str], cap: float, delta: float) -> Self:
         """Return the header of a new ledger."""
         salt = secrets.token_hex(32)
-        salted = tuple(sorted(opaque(salt, patient) for patient in set(patients)))
+        salted = tuple(sorted(opaque(salt, name) for name in one_spelling(patients)))
         return cls(ledger=secrets.token_hex(8), center=center, salt=salt, patients=salted, cap=cap, delta=delta)
 
     def body(self) -> Line:
@@ -63,7 +64,18 @@ class Header:
 
     def salted(self, patients: Iterable[str]) -> set[str]:
         """Return the patients as this header names them."""
-        return {opaque(self.salt, patient) for patient in patients}
+        return {opaque(self.salt, name) for name in one_spelling(patients)}
+
+
+def one_spelling(patients: Iterable[str]) -> set[str]:
+    """Return names without what differs between two exports of one patient: case, width and blanks.
+
+    Two patients whose names differ in nothing else are charged as one: more than they spent, never less.
+
+    >>> sorted(one_spelling(["P1", "p1 ", "P2"]))
+    ['p1', 'p2']
+    """
+    return {" ".join(unicodedata.normalize("NFKC", patient).casefold().split()) for patient in patients}
 
 
 def opaque(salt: str, text: str) -> str:

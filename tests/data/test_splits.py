@@ -3,10 +3,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.radiograph import Radiograph
-from ramw_fed.data.splits import deal, portions, split_by_patient
+from ramw_fed.data.splits import _by_name, deal, portions, split_by_name, split_by_patient
 
 
 def radiograph(patient: int, side: str = "R", center: str = "A", grade: int | None = None) -> Radiograph:
@@ -86,3 +87,24 @@ def test_over_all_folds_each_patient_is_tested_once_and_validates_once(phantom_c
     for found in filter(None, by_patient.values()):
         images = len(found) // 4
         assert Counter(found) == {"test": images, "val": images, "train": 2 * images}
+
+
+def test_a_patients_own_name_alone_decides_the_split_by_name(phantom_cohort: Cohort) -> None:
+    everyone = {one.name: (one.mask_split, one.score_split) for one in split_by_name(phantom_cohort.radiographs)}
+    gone = phantom_cohort.radiographs[0].patient
+    others = [one for one in phantom_cohort.radiographs if one.patient != gone]
+    bare = [replace(one, scores={}) if one.patient == others[0].patient else one for one in others]
+    for one in split_by_name(bare):
+        assert one.mask_split == everyone[one.name][0]
+    sides: dict[str, set[str]] = {}
+    for one in split_by_name(phantom_cohort.radiographs):
+        sides.setdefault(one.patient, set()).update({one.mask_split or "", one.score_split or ""} - {""})
+    assert all(len(own) == 1 for own in sides.values())
+
+
+def test_split_by_name_follows_the_shares_on_average() -> None:
+    found = Counter(_by_name(f"patient {number}", (0.5, 0.15, 0.35)) for number in range(10_000))
+    # Standard deviation of a share of 10 000: at most .005.
+    assert found["train"] / 10_000 == pytest.approx(0.5, abs=0.02)
+    assert found["val"] / 10_000 == pytest.approx(0.15, abs=0.02)
+    assert found["test"] / 10_000 == pytest.approx(0.35, abs=0.02)

@@ -70,4 +70,5 @@ def test_the_words_hold_the_numbers() -> None:
     assert "3 times as likely" in said
     assert "at most 75.3 % of cases" in said  # 3.01 / 4, rounded up
     assert "at most 4.0 % of those" in said  # 3 * .01 + .01
-    assert "can become at most 75.0 %" in said
+    assert "can become at most 85.8 %" in said  # odds of 2 * 3 to 1, rounded up
+    assert "probability of at most 0.02" in said

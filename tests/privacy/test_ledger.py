@@ -97,7 +97,7 @@ def test_patients_stand_as_hmac_under_the_ledgers_own_salt(folder: Path, ledger:
         code.update(text.encode())
         return code.finalize().hex()
 
-    assert header["patients"] == sorted(map(salted, PATIENTS))
+    assert header["patients"] == sorted(salted(patient.lower()) for patient in PATIENTS)
     assert ledger.opaque("MÜLLER") == salted("MÜLLER")
     again = Ledger.init(folder / "elsewhere", "HU", PATIENTS, cap=3.0)
     assert again.opaque("MÜLLER") != ledger.opaque("MÜLLER")
