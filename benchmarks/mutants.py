@@ -27,6 +27,8 @@ class Mutant:
     tests: tuple[str, ...]
 
 
+_PAID = "tests/federation/test_paid_validation.py"
+
 MUTANTS = (
     Mutant(
         "sign of mu",
@@ -377,6 +379,106 @@ MUTANTS = (
         "(members > threshold).sum()",
         "(members >= threshold).sum()",
         ("tests/privacy/audit/test_membership.py",),
+    ),
+    Mutant(
+        "a patient's part of a validation is not cut",
+        "ramw_fed/privacy/sums.py",
+        "np.asarray(bounded(rows).sum(axis=0)",
+        "np.asarray(rows.sum(axis=0)",
+        ("tests/privacy/test_sums.py",),
+    ),
+    Mutant(
+        "each number of a validation is cut by itself",
+        "ramw_fed/privacy/sums.py",
+        "np.linalg.norm(scaled, axis=1, keepdims=True)",
+        "np.abs(scaled)",
+        ("tests/privacy/test_sums.py",),
+    ),
+    Mutant(
+        "a validation without noise",
+        "ramw_fed/privacy/sums.py",
+        " + noise.astype(np.float64))",
+        " + 0 * noise.astype(np.float64))",
+        ("tests/privacy/test_sums.py",),
+    ),
+    Mutant(
+        "one noise for all sums of a validation",
+        "ramw_fed/privacy/sums.py",
+        "self._randomness.normal((rows.shape[1],), ",
+        "self._randomness.normal((1,), ",
+        ("tests/privacy/test_sums.py",),
+    ),
+    Mutant(
+        "a validation is released for nothing the second time",
+        "ramw_fed/privacy/sums.py",
+        "        self._randomness = None\n",
+        "",
+        ("tests/privacy/test_sums.py",),
+    ),
+    Mutant(
+        "a target of updates alone, with paid validations on top",
+        "ramw_fed/privacy/workload.py",
+        "solve_noise(workloads, target, delta, before=fixed)",
+        "solve_noise(workloads, target, delta)",
+        (f"{_PAID}::test_a_target_covers_updates_and_validations",),
+    ),
+    Mutant(
+        "what is lost after it may have left is made again for nothing",
+        "ramw_fed/federation/apps.py",
+        "    if packed is None and reservation.left is not None:",
+        "    if False:",
+        (f"{_PAID}::test_a_validation_that_is_lost_after_it_may_have_left_is_charged_anew",),
+    ),
+    Mutant(
+        "validation patients are looked at and then paid for",
+        "ramw_fed/federation/apps.py",
+        "    if order.config.pays_to_validate and len(center.validation_patients(task)):",
+        "    rows = center.validation_patients(task)\n"
+        "    center.validate(task, order.weights, open_account(opened, order.config).sums(task.name, rows, 1))\n"
+        "    if order.config.pays_to_validate and len(center.validation_patients(task)):",
+        (f"{_PAID}::test_a_center_whose_budget_ends_says_nothing_more_and_no_round_is_chosen_without_it",),
+    ),
+    Mutant(
+        "kept validations push each other out by round only",
+        "ramw_fed/federation/kept_updates.py",
+        'path.parent.glob(f"{reservation.what}-*")',
+        'path.parent.glob("*")',
+        (f"{_PAID}::test_what_a_round_released_is_kept_until_the_next_one_has_its_own",),
+    ),
+    Mutant(
+        "a center may add less noise to a validation than the run says",
+        "ramw_fed/federation/measurements.py",
+        "if charge.noise_multiplier != noise:",
+        "if False:",
+        (f"{_PAID}::test_sums_that_were_not_paid_for_as_the_run_says_are_not_taken",),
+    ),
+    Mutant(
+        "validation is paid for, and test metrics leave beside it",
+        "ramw_fed/config.py",
+        'return self.evaluation not in ("none", "paid")',
+        'return self.evaluation != "none"',
+        ("tests/test_config.py",),
+    ),
+    Mutant(
+        "the log loss of one joint has no end",
+        "ramw_fed/tasks/erosion.py",
+        ".clip(max=LARGEST_LOSS) - middle",
+        " - middle",
+        ("tests/tasks/test_erosion.py",),
+    ),
+    Mutant(
+        "a patient's joints are added up, not averaged",
+        "ramw_fed/tasks/erosion.py",
+        "total / np.maximum(joints, 1) / middle",
+        "total / middle",
+        ("tests/tasks/test_erosion.py",),
+    ),
+    Mutant(
+        "a class that noise made up chooses the round",
+        "ramw_fed/tasks/erosion.py",
+        "_SURE = 2.0",
+        "_SURE = 0.0",
+        ("tests/tasks/test_erosion.py",),
     ),
 )
 

@@ -19,6 +19,7 @@ from ramw_fed.learning.training import Private, pick_device, train_round
 from ramw_fed.methods.method import Method, Weights
 from ramw_fed.methods.unseen import images_of
 from ramw_fed.privacy.account import Charge
+from ramw_fed.privacy.sums import PatientSums
 from ramw_fed.privacy.withheld import Withheld
 from ramw_fed.seeding import derive_seed
 from ramw_fed.tasks.task import Counts, Examples, Sums, Table, Task
@@ -35,7 +36,7 @@ class Enrolment:
         test: Radiographs of the test split with the task's labels.
 
             Where a run protects patients, only their number is told: ``examples`` is ``patients``, and the others are 0
-            unless the run evaluates without protection.
+            unless the run evaluates without protection; ``validation`` is patients too where validation is paid for.
         counts: Training examples of each class; empty unless the run asks for them.
     """
 
@@ -113,7 +114,7 @@ class Center:
         return Enrolment(
             patients=patients,
             examples=patients if self.config.is_private else len(examples),
-            validation=len(self._read(task, "val")) if told else 0,
+            validation=len(self._read(task, "val")) if told else self._num_paid_for(task),
             test=len(task.of(self.cohort, "test").radiographs) if told else 0,
             counts=task.counts(examples, self.config.training(task.name)),
         )
@@ -125,6 +126,13 @@ class Center:
     def num_training_patients(self, task: Task) -> int:
         """Return how many patients have a training example."""
         return len(np.unique(self.training_patients(task)))
+
+    def validation_patients(self, task: Task) -> NDArray[np.str_]:
+        """Return ``(rows,)`` whose each validation example is."""
+        return self._read(task, "val").patients
+
+    def _num_paid_for(self, task: Task) -> int:
+        return len(np.unique(self.validation_patients(task))) if self.config.pays_to_validate else 0
 
     def train(self, task: Task, weights: Weights, round_number: int, private: Private | None = None) -> Update:
         """Train from ``weights`` for one round.
@@ -175,12 +183,31 @@ class Center:
             own=own,
         )
 
-    def validate(self, task: Task, weights: Weights) -> Sums:
-        """Return sums over the validation split, to be added up across centers; empty where it has none."""
-        examples = self._read(task, "val")
+    def validate(self, task: Task, weights: Weights, private: PatientSums | None = None) -> Sums:
+        """Return sums over the validation split, to be added up across centers; empty where it has none.
+
+        Args:
+            task: What is learned.
+            weights: To validate.
+            private: Adds noise; there must be one where the configuration pays for it, and else none. Then the sums are
+                those of the task's ``contributions``.
+
+        Raises:
+            PrivacyError: It is missing.
+        """
+        if self.config.pays_to_validate == (private is None):
+            raise PrivacyError(
+                f"evaluation is {self.config.evaluation!r}, and the sums of this round say otherwise; nothing is told"
+            )
+        examples, config = self._read(task, "val"), self.config.training(task.name)
         if len(examples) == 0:
             return {}
-        return task.validate(self._load(task, weights), examples, self.config.training(task.name), self.device)
+        network = self._load(task, weights)
+        if private is None:
+            return task.validate(network, examples, config, self.device)
+        own = task.validation()
+        noisy = private.release(own.rows(network, examples, config, self.device))
+        return {name: float(value) for name, value in zip(own.names, noisy, strict=True)}
 
     def measure(self, task: Task, weights: Weights, split: Split) -> Table:
         """Return a row for each radiograph (or joint) of ``split``."""

@@ -364,9 +364,17 @@ class RunConfig(Knobs):
     )
     evaluation: str | None = knob(
         "none",
-        "what leaves of validation and test patients: nothing, or their metrics as they are, outside the guarantee",
-        choices=("none", "unprotected"),
+        "what leaves of validation and test patients: nothing; noisy sums of each round's validation, for which the "
+        "ledger is charged; or their metrics as they are, outside the guarantee",
+        choices=("none", "paid", "unprotected"),
         under=PRIVATE,
+    )
+    evaluation_noise: float | None = knob(
+        10.0,
+        "deviation of the noise of a paid validation, in units of the most that a patient adds",
+        least=0.1,
+        most=10_000,
+        under=("evaluation", "paid"),
     )
     resamples: int = knob(2000, "bootstrap resamples behind an interval", least=100, most=100_000)
     start_from: str = knob("", "weights to start from: a run folder, a .safetensors file, or empty for seeded ones")
@@ -429,8 +437,18 @@ class RunConfig(Knobs):
 
     @property
     def is_evaluated(self) -> bool:
-        """Whether centers say how good the weights are."""
-        return self.evaluation != "none"
+        """Whether centers say how good the weights are, as they find it: each round, and on the test split."""
+        return self.evaluation not in ("none", "paid")
+
+    @property
+    def pays_to_validate(self) -> bool:
+        """Whether centers say each round how good the weights are with noise, at a cost to their patients."""
+        return self.evaluation == "paid"
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether centers say each round how good the weights are, so that a round can be chosen."""
+        return self.is_evaluated or self.pays_to_validate
 
     def _refuse_unprotected(self) -> None:
         """Refuse what would tell of patients beside what the guarantee covers, or make no guarantee.
@@ -458,7 +476,8 @@ class RunConfig(Knobs):
             found += training.releases_unprotected
             if training.asks_for_counts and not self.is_evaluated:
                 found.append(
-                    f"{task} chooses a threshold or calibration on validation patients, of whom nothing leaves"
+                    f"{task} chooses a threshold or calibration on validation patients, of whom "
+                    f"{'noisy sums alone leave' if self.pays_to_validate else 'nothing leaves'}"
                 )
         if found:
             raise ConfigError(f"privacy is {self.privacy!r}: {'; '.join(found)}")

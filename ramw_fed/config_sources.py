@@ -10,7 +10,7 @@ from typing import Any
 
 from ramw_fed.config import TASK_CONFIGS, PhantomConfig, RunConfig, TrainingConfig
 from ramw_fed.errors import ConfigError
-from ramw_fed.knobs import Knobs, Value, is_idle, nest, written
+from ramw_fed.knobs import Knobs, Value, is_idle, nest, spelling, written
 
 
 def resolve(tree: Mapping[str, Any], overrides: Mapping[str, Any] = MappingProxyType({})) -> RunConfig:
@@ -92,8 +92,9 @@ def _merge(
         known = kind.names().get(name)
         if known is None or not known.metadata["under"]:
             return False
-        selector = known.metadata["under"][0]
-        return selector in chosen and is_idle(known, chosen[selector])
+        selector = spelling(known.metadata["under"][0])
+        # A choice that stands under another one goes with it, and what stands under that choice too.
+        return is_idle(known, chosen[selector]) if selector in chosen else is_dropped(selector)
 
     return {name: value for name, value in file.items() if not is_dropped(name)} | dict(over)
 

@@ -10,7 +10,7 @@ from ramw_fed.federation.opening import PARTITION, Opened, open_account, open_ce
 from ramw_fed.privacy.audit.run import Audit, run_audit
 from ramw_fed.privacy.ledger_folder import Shelf
 from ramw_fed.privacy.planning import CenterPlan, plan_center, plan_steps, with_ledger
-from ramw_fed.privacy.workload import run_workloads
+from ramw_fed.privacy.workload import run_workloads, validations
 from ramw_fed.progress import Watch, nobody
 
 
@@ -58,6 +58,7 @@ def _plan_center(name: str, opened: Opened, config: RunConfig) -> CenterPlan | N
         target=config.target_epsilon or None,
         noise_multiplier=config.noise_multiplier or None,
         delta=account.delta if account else config.delta or None,
+        validations=validations(config, workloads),
     )
     if account is None:
         return plan

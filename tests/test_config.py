@@ -160,6 +160,11 @@ PRIVATE = {"privacy": "patient", "target-epsilon": 3.0, "norm": "group"}
         ({"erosion": {"sampling": "patients"}}, "drawn by Poisson sampling"),
         ({"erosion": {"threshold-rule": "youden"}}, "of whom nothing leaves"),
         ({"erosion": {"calibration": "platt"}}, "of whom nothing leaves"),
+        ({"evaluation": "paid", "erosion": {"threshold-rule": "youden"}}, "of whom noisy sums alone leave"),
+        ({"evaluation": "paid", "erosion": {"calibration": "platt"}}, "of whom noisy sums alone leave"),
+        ({"evaluation": "paid", "evaluation-noise": 0.0}, "evaluation-noise is 0.0; at least 0.1"),
+        ({"evaluation-noise": 5.0}, "evaluation-noise does nothing under evaluation 'none'"),
+        ({"evaluation": "unprotected", "evaluation-noise": 5.0}, "nothing under evaluation 'unprotected'"),
         ({"noise-seed": 4}, "noise-seed is no knob"),
         ({"erosion": {"noise-seed": 4}}, "noise-seed is no knob"),
         ({"erosion": {"clip-norm": 0.0}}, "clip-norm is 0.0; at least"),
@@ -187,6 +192,34 @@ def test_an_override_that_ends_privacy_drops_what_stands_under_it() -> None:
     assert (plain.is_private, plain.target_epsilon, plain.erosion.clip_norm) == (False, None, None)
 
 
+def test_paid_validation_has_a_noise_of_its_own_and_leaves_test_patients_alone() -> None:
+    with pytest.raises(ConfigError, match="evaluation-noise does nothing under evaluation None"):
+        resolve({"evaluation-noise": 5.0})
+    paid = resolve({**PRIVATE, "evaluation": "paid"})
+    assert (paid.evaluation_noise, resolve(PRIVATE).evaluation_noise, resolve({}).evaluation_noise) == (
+        10.0,
+        None,
+        None,
+    )
+    assert (paid.pays_to_validate, paid.is_validated, paid.is_evaluated) == (True, True, False)
+    for evaluation, validated in (("none", False), ("unprotected", True)):
+        other = resolve({**PRIVATE, "evaluation": evaluation})
+        assert (other.pays_to_validate, other.is_validated, other.is_evaluated) == (False, validated, validated)
+    assert (resolve({}).pays_to_validate, resolve({}).is_validated) == (False, True)
+
+
+@pytest.mark.parametrize("override", [{"privacy": "none"}, {"evaluation": "none"}, {"evaluation": "unprotected"}])
+def test_an_override_drops_what_stands_under_a_choice_that_it_ends_however_far_below(override: dict[str, Any]) -> None:
+    tree = {**PRIVATE, "evaluation": "paid", "evaluation-noise": 5.0}
+    assert resolve(tree).evaluation_noise == 5.0
+    assert resolve(tree, override).evaluation_noise is None
+    assert resolve(tree, {"evaluation-noise": 7.0}).evaluation_noise == 7.0
+    erosion = {"loss": "logit-adjustment", "prior": "federated", "intact-joints": 9, "eroded-joints": 1}
+    assert resolve({"erosion": erosion}, {"erosion.loss": "focal"}).erosion.intact_joints is None
+    chosen = {"threshold-rule": "sensitivity", "least-sensitivity": 0.7}
+    assert resolve({"erosion": chosen}, {"erosion.threshold-rule": "fixed"}).erosion.least_sensitivity is None
+
+
 def test_a_prior_fixed_beforehand_and_a_declared_evaluation_are_allowed() -> None:
     fixed = {"loss": "logit-adjustment", "prior": "federated", "intact-joints": 9, "eroded-joints": 1}
     resolve({**PRIVATE, "erosion": fixed})
@@ -196,6 +229,8 @@ def test_a_prior_fixed_beforehand_and_a_declared_evaluation_are_allowed() -> Non
 def test_a_private_configuration_is_the_same_after_its_journey() -> None:
     config = resolve({**PRIVATE, "erosion": {"patients-per-step": 3}})
     assert resolve(nest(dict(config.flat()))) == config
+    paid = resolve({**PRIVATE, "evaluation": "paid", "evaluation-noise": 5.0})
+    assert resolve(nest(dict(paid.flat()))) == paid
     assert read_declared(
         {
             **declaration(),

@@ -86,10 +86,41 @@ def test_a_private_run_from_the_command_line(cohort: Path, tmp_path: Path) -> No
     assert "E-BUDGET" in again
 
 
+def test_a_run_that_pays_to_validate_ends_at_its_target_and_plans_what_it_spends(cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "private.toml").write_text(CONFIG.format(evaluation="paid"))
+    made = say("privacy", "ledger", "init", cohort, "--epsilon-cap", "6")
+    assert made.exit_code == 0, made.output
+    planned = json.loads(say("privacy", "plan", tmp_path / "private.toml", "--cohort", cohort, "--json").stdout)
+    done = say("run", tmp_path / "private.toml", "--cohort", cohort, "--workers", "1", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    folder = RunFolder(tmp_path / "run")
+    found = folder.read_json("manifest.json")["privacy"]["centers"]
+    for plan in planned["centers"]:
+        own = found[plan["center"]]
+        assert own["noise_multiplier"] == plan["noise_multiplier"]
+        validated = {task: each["rounds"] for task, each in own["validations"]["tasks"].items()}
+        assert set(validated.values()) <= {2}
+        if set(validated) == set(TASKS):
+            assert own["epsilon"] == plan["epsilon"]
+            assert own["validations"]["epsilon"] == plan["epsilon_of_validations"] > 0
+            assert own["epsilon"]["pld"] > 5.9
+        assert own["spent"] <= 6
+    assert {task for own in found.values() for task in own["validations"]["tasks"]} == set(TASKS)
+    records = [record for record in folder.rounds() if record["task"] == "segmentation"]
+    dice = [record["validation"]["dsc"] / record["validation"]["patients"] for record in records]
+    assert [record["quality"] for record in records] == pytest.approx(dice)
+    assert folder.load_model("segmentation")[1].round == 1 + max(range(2), key=dice.__getitem__)
+    assert folder.read_json("metrics.json") == {}
+    assert "paid validations" in say("privacy", "plan", tmp_path / "private.toml", "--cohort", cohort).output
+
+
 @pytest.mark.slow
-def test_inline_and_ray_give_the_same_private_run_of_both_tasks(phantom_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("evaluation", "measured"), [("unprotected", True), ("paid", False)])
+def test_inline_and_ray_give_the_same_private_run_of_both_tasks(
+    phantom_root: Path, tmp_path: Path, evaluation: str, measured: bool
+) -> None:
     """In processes of their own: workers inherit the test's seed from the environment in which their parent began."""
-    (tmp_path / "private.toml").write_text(CONFIG.format(evaluation="unprotected"))
+    (tmp_path / "private.toml").write_text(CONFIG.format(evaluation=evaluation))
     environment = {**os.environ, SEED_VARIABLE: "5", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "ramw_fed.cli"]
     for engine in ("inline", "ray"):
@@ -101,7 +132,10 @@ def test_inline_and_ray_give_the_same_private_run_of_both_tasks(phantom_root: Pa
         subprocess.run([*command, *run, "--out", str(tmp_path / engine)], check=True, env=environment, timeout=600)
     inline, ray = RunFolder(tmp_path / "inline"), RunFolder(tmp_path / "ray")
     files = [
-        f"{kind}/{task}.{end}" for task in TASKS for kind, end in (("models", "safetensors"), ("predictions", "csv"))
+        f"{kind}/{task}.{end}"
+        for task in TASKS
+        for kind, end in (("models", "safetensors"), ("predictions", "csv"))
+        if measured or kind == "models"
     ]
     for name in ("metrics.json", *files):
         assert (inline.path / name).read_bytes() == (ray.path / name).read_bytes(), name
@@ -109,5 +143,8 @@ def test_inline_and_ray_give_the_same_private_run_of_both_tasks(phantom_root: Pa
     assert first == second
     assert "seeded" in first["randomness"]
     costs = {one["what"]: one["cost"] for one in first["releases"]}
-    assert costs["test metrics"].startswith("not covered")
+    assert costs["test metrics"].startswith("not covered" if measured else "off")
+    assert costs["choice of the best round"].startswith("not covered" if measured else "covered by epsilon")
+    told = [[(record["validation"], record["quality"]) for record in one.rounds()] for one in (inline, ray)]
+    assert told[0] == told[1]
     assert costs["class counts and priors"].startswith("fixed")

@@ -5,7 +5,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ from ramw_fed.federation.records import Order, Registration, read_order
 from ramw_fed.learning.weights_file import Card, in_precision
 from ramw_fed.manifest import VERSION, versions
 from ramw_fed.methods import Weights
+from ramw_fed.privacy.account import UPDATE, VALIDATION, Account
+from ramw_fed.privacy.ledger_book import Reservation
 from ramw_fed.tasks.task import Table, Task
 
 # A mean over one patient is that patient's: such a center answers, and takes no part.
@@ -74,7 +76,8 @@ def _enrol(message: Message, order: Order, opened: Opened) -> Message:
 def _train(message: Message, order: Order, opened: Opened) -> Message:
     task = _task(order)
     if order.config.is_private:
-        return records.update_answer(message, order, _train_privately(task, order, opened))
+        packed = _paid(UPDATE, order, opened, partial(_train_privately, task, order, _own(opened)))
+        return records.update_answer(message, order, packed)
     update = _own(opened).train(task, _all_weights(order, opened), order.ticket.round)
     if update.own:
         own = _own_tensors(order, opened)
@@ -83,31 +86,46 @@ def _train(message: Message, order: Order, opened: Opened) -> Message:
     return records.update_answer(message, order, records.pack_update(update))
 
 
-def _train_privately(task: Task, order: Order, opened: Opened) -> bytes:
-    """Return an update that is paid for; one that was, and may have left, is sent again and never trained again."""
+def _paid(what: str, order: Order, opened: Opened, make: Callable[[Account, Reservation], bytes]) -> bytes:
+    """Return what is paid for; if it was before, and may have left, it is sent again and never made again."""
     center, account, ticket = _own(opened), open_account(opened, order.config), order.ticket
     if order.witness:
         account.ledger.refuse_older(order.witness)
     kept = KeptUpdates(_state(order, opened), ticket.run, center.name)
-    reservation = account.reserve(ticket.run, task.name, ticket.round)
+    reservation = account.reserve(ticket.run, ticket.task, ticket.round, what)
     packed = kept.load(reservation, ticket.base)
     if packed is None and reservation.left is not None:
-        reservation = account.reserve(ticket.run, task.name, ticket.round, again=True)
+        reservation = account.reserve(ticket.run, ticket.task, ticket.round, what, again=True)
     if packed is None:
-        rows = center.training_patients(task)
-        private = account.steps(task.name, rows, ticket.round, attempt=reservation.attempt)
-        update = center.train(task, order.weights, ticket.round, private)
-        packed = records.pack_update(replace(update, charge=account.charge(reservation)))
+        packed = make(account, reservation)
         kept.save(reservation, ticket.base, packed)
     account.ledger.release(reservation, hashlib.sha256(packed).hexdigest())
     return packed
 
 
+def _train_privately(task: Task, order: Order, center: Center, account: Account, reservation: Reservation) -> bytes:
+    rows, round_number = center.training_patients(task), order.ticket.round
+    private = account.steps(task.name, rows, round_number, attempt=reservation.attempt)
+    update = center.train(task, order.weights, round_number, private)
+    return records.pack_update(replace(update, charge=account.charge(reservation)))
+
+
 def _validate(message: Message, order: Order, opened: Opened) -> Message:
-    center = _own(opened)
+    center, task = _own(opened), _task(order)
     _refuse_to_tell(order)
-    sums = center.validate(_task(order), _all_weights(order, opened))
-    return records.sums_answer(message, order, center.name, sums)
+    if order.config.pays_to_validate and len(center.validation_patients(task)):
+        packed = _paid(VALIDATION, order, opened, partial(_validate_privately, task, order, center))
+    elif order.config.pays_to_validate:
+        packed = records.pack_sums(center.name, {})  # nobody to ask, as was enrolled: nothing to pay
+    else:
+        packed = records.pack_sums(center.name, center.validate(task, _all_weights(order, opened)))
+    return records.sums_answer(message, order, packed)
+
+
+def _validate_privately(task: Task, order: Order, center: Center, account: Account, reservation: Reservation) -> bytes:
+    private = account.sums(task.name, center.validation_patients(task), order.ticket.round, attempt=reservation.attempt)
+    sums = center.validate(task, order.weights, private)
+    return records.pack_sums(center.name, sums, account.charge(reservation, private.patients))
 
 
 def _measure(message: Message, order: Order, opened: Opened) -> Message:
@@ -126,10 +144,12 @@ def _measure(message: Message, order: Order, opened: Opened) -> Message:
 
 def _refuse_to_tell(order: Order) -> None:
     """Validation and test patients are the center's patients too."""
-    if not order.config.is_evaluated:
+    is_paid = order.config.pays_to_validate and order.ticket.purpose == "validate"
+    if not order.config.is_evaluated and not is_paid:
         raise PrivacyError(
-            "the run protects patients and says evaluation = 'none', so nothing of validation or test patients leaves; "
-            "measure the weights here, with `ramw-fed evaluate`"
+            f"the run protects patients and says evaluation = {order.config.evaluation!r}, so nothing of "
+            f"{'test' if order.config.pays_to_validate else 'validation or test'} patients leaves; measure the weights "
+            "here, with `ramw-fed evaluate`"
         )
 
 

@@ -1,11 +1,12 @@
-"""Updates that were paid for from a privacy ledger: kept before they leave, and sent again as they are.
+"""Updates and validations that were paid for from a privacy ledger: kept before they leave, and sent again as they are.
 
 ```
 FOLDER/<run>/<center>/<task>/update-00003-1-<base>.safetensors   round, attempt, first digits of the weights' hash
+                             validation-00003-1-<base>.safetensors
 ```
 
-Training anew would be a second release of the same patients. The file lasts before the ledger says that it left, so
-that one that may have left is found, or charged anew.
+To compute one anew would be a second release of the same patients. The file lasts before the ledger says that it left,
+so that one that may have left is found, or charged anew.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from ramw_fed.wording import as_file_name
 
 @dataclass(frozen=True)
 class KeptUpdates:
-    """The updates that one center keeps of one run.
+    """The updates and validations that one center keeps of one run.
 
     Attributes:
         folder: Where those of all runs lie; made where missing.
@@ -40,7 +41,7 @@ class KeptUpdates:
             raise StateError(f"{self.run[:40]!r} is no name of a run: 16 hexadecimal digits are wanted")
 
     def save(self, reservation: Reservation, base: str, packed: bytes) -> None:
-        """Keep an update that starts from the weights of hash ``base``; it lasts when this returns."""
+        """Keep what comes of the weights of hash ``base``; it lasts when this returns."""
         path = self._path(reservation, base)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".part")
@@ -50,12 +51,12 @@ class KeptUpdates:
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_folder(path.parent)
-        for older in path.parent.glob("update-*"):
+        for older in path.parent.glob(f"{reservation.what}-*"):
             if older != path:
                 older.unlink(missing_ok=True)
 
     def load(self, reservation: Reservation, base: str) -> bytes | None:
-        """Return the update that was kept; None where there is none, or not the one that the ledger says has left."""
+        """Return what was kept; None where there is nothing, or not what the ledger says has left."""
         path = self._path(reservation, base)
         packed = path.read_bytes() if path.exists() else None
         if packed is not None and reservation.left not in (None, hashlib.sha256(packed).hexdigest()):
@@ -63,5 +64,5 @@ class KeptUpdates:
         return packed
 
     def _path(self, reservation: Reservation, base: str) -> Path:
-        name = f"update-{reservation.round_number:05d}-{reservation.attempt}-{base[:16]}.safetensors"
+        name = f"{reservation.what}-{reservation.round_number:05d}-{reservation.attempt}-{base[:16]}.safetensors"
         return self.folder / self.run / as_file_name(self.center) / as_file_name(reservation.task) / name

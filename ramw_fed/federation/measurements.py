@@ -14,8 +14,19 @@ from ramw_fed.config import TrainingConfig
 from ramw_fed.data.cohort import Description
 from ramw_fed.federation.packets import is_number
 from ramw_fed.federation.records import MOST
-from ramw_fed.federation.validation import MEASURES, Question, Rejection, Sifted, coded, refuse_other_name
+from ramw_fed.federation.validation import (
+    MEASURES,
+    PRIVACY,
+    Question,
+    Rejection,
+    Sifted,
+    coded,
+    refuse_other_charge,
+    refuse_other_name,
+)
 from ramw_fed.metrics.ranges import range_of
+from ramw_fed.privacy.account import Charge
+from ramw_fed.privacy.workload import Workload
 from ramw_fed.statistics.intervals import FEWEST_PATIENTS
 from ramw_fed.tasks.task import Column, Sums, Table, Task
 
@@ -45,6 +56,34 @@ def check_sums(answer: tuple[str, Sums], question: Question, task: Task, example
     if (sums or examples) and not task.is_plausible(sums, examples):
         raise coded(MEASURES, f"the sums cannot be those of {examples} validation examples")
     return sums
+
+
+def check_noisy_sums(
+    answer: tuple[str, Sums, Charge | None], question: Question, task: Task, planned: Workload, noise: float
+) -> Sums:
+    """Return a center's sums with noise in the form that the task's quality takes: any finite ones can be true.
+
+    Args:
+        answer: Name, sums of the task's contributions, and what they cost; of no patients both are empty.
+        question: What it answers.
+        task: What was validated.
+        planned: How a validation draws on the center's enrolled patients.
+        noise: The run's noise multiplier.
+
+    Raises:
+        UpdateError: They come in another name, have other names, or were not paid for as the run says.
+    """
+    name, sums, charge = answer
+    refuse_other_name(name, question)
+    own = task.validation()
+    if set(sums) != set(own.names if planned.patients else ()):
+        raise coded(MEASURES, f"the sums are not {', '.join(own.names)} of {planned.patients} patients")
+    refuse_other_charge(charge, planned if planned.patients else None)
+    if charge is None:
+        return {}
+    if charge.noise_multiplier != noise:
+        raise coded(PRIVACY, f"the noise multiplier is {charge.noise_multiplier:g}; evaluation-noise is {noise:g}")
+    return own.sums(sums, planned.patients, noise)
 
 
 def check_measurement(

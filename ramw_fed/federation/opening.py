@@ -82,7 +82,8 @@ class CenterFile(Knobs):
         is_promised = self.require_privacy == "with-ledger" and not Shelf(Path(self.ledger), self.name).is_empty
         if self.require_privacy == "always" and config.evaluation == "unprotected":
             raise PrivacyError(
-                "require-privacy is 'always' in center.toml, and the run has evaluation = 'unprotected'; ask for 'none'"
+                "require-privacy is 'always' in center.toml, and the run has evaluation = 'unprotected'; take 'none' "
+                "or 'paid'"
             )
         if not config.is_private and (is_promised or self.require_privacy == "always"):
             why = ", and there is a privacy ledger, whose promise this run would break" if is_promised else ""
@@ -149,9 +150,15 @@ def forget_centers() -> None:
 
 
 def run_tasks(config: RunConfig) -> dict[str, Task]:
-    """Return the run's tasks by their own names."""
-    tasks = [get_task(name) for name in config.tasks]
-    return {task.name: task for task in tasks}
+    """Return the run's tasks by their own names.
+
+    Raises:
+        ConfigError: Validation is to be paid for, and a task does not say what a patient adds to it at most.
+    """
+    tasks = {task.name: task for task in map(get_task, config.tasks)}
+    for task in tasks.values() if config.pays_to_validate else ():
+        task.validation()
+    return tasks
 
 
 def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:

@@ -215,9 +215,15 @@ def update_answer(message: Message, order: Order, packed: bytes) -> Message:
     return _packed_answer(message, order, packed)
 
 
-def sums_answer(message: Message, order: Order, center: str, sums: Sums) -> Message:
-    """Return a center's answer to a validation."""
-    return _answer(message, order, Packet(header={"center": center, "sums": dict(sums)}, tensors={}))
+def pack_sums(center: str, sums: Sums, charge: Charge | None = None) -> bytes:
+    """Return a validation's bytes; ``charge`` where it was paid for."""
+    told = {"charge": asdict(charge)} if charge else {}
+    return pack(Packet(header={"center": center, "sums": dict(sums), **told}, tensors={}))
+
+
+def sums_answer(message: Message, order: Order, packed: bytes) -> Message:
+    """Return a center's answer to a validation, from ``pack_sums``."""
+    return _packed_answer(message, order, packed)
 
 
 def table_answer(message: Message, order: Order, center: str, table: Table) -> Message:
@@ -300,17 +306,18 @@ def read_update(message: Message, expected: Mapping[str, Shape]) -> Update:
     return Update(weights=dict(packet.tensors), **{**facts, "charge": charge})
 
 
-def read_sums(message: Message) -> tuple[str, dict[str, float]]:
-    """Return center and sums of its answer to a validation.
+def read_sums(message: Message) -> tuple[str, dict[str, float], Charge | None]:
+    """Return center, sums and charge of its answer to a validation; no charge where nothing was paid for.
 
     Raises:
-        UpdateError: It is none, or a sum is not finite.
+        UpdateError: It is none, a sum is not finite, or the charge cannot be read.
     """
     header = unpack(_read_blob(message.content, _ANSWER), expected={}).header
     sums = header.get("sums")
     if not isinstance(sums, dict) or not all(is_number(value) for value in sums.values()):
         raise UpdateError("the answer holds no sums of finite numbers")
-    return str(header.get("center")), {name: float(value) for name, value in sums.items()}
+    found = {name: float(value) for name, value in sums.items()}
+    return str(header.get("center")), found, _charge(header.get("charge"))
 
 
 def read_measurement(message: Message) -> tuple[str, Table | None, Mapping[str, Any] | None]:
@@ -329,7 +336,7 @@ _UPDATE_FACTS = ("center", "charge", "device", "examples", "loss", "seconds", "s
 
 
 def _charge(raw: Any) -> Charge | None:
-    """Return what an update says of its privacy; None where it says that there is none."""
+    """Return what an answer says of its privacy; None where it says that there is none."""
     if raw is None:
         return None
     try:
@@ -340,7 +347,7 @@ def _charge(raw: Any) -> Charge | None:
         counts = {name: _count(raw[name], name) for name in ("patients", "steps")}
         return Charge(**{**raw, **counts, "epsilon": Epsilons(**raw["epsilon"]), "witness": witness})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UpdateError(f"the charge of the update cannot be read: {error}") from error
+        raise UpdateError(f"the charge cannot be read: {error}") from error
 
 
 _CHARGE_NUMBERS = ("sampling_rate", "noise_multiplier", "delta", "spent", "cap")

@@ -28,8 +28,11 @@ from ramw_fed.federation.packets import shapes
 from ramw_fed.federation.records import MESSAGE_TYPES, Purpose, Ticket
 from ramw_fed.federation.round_record import add_sums, center_record, is_learned, rejection_records
 from ramw_fed.federation.validation import Question, Rejection, Sifted
+from ramw_fed.knobs import required
 from ramw_fed.methods.method import Method, Weights
+from ramw_fed.privacy.account import Charge
 from ramw_fed.privacy.ledger_file import Witness
+from ramw_fed.privacy.workload import validation as plan_validation
 from ramw_fed.privacy.workload import workload
 from ramw_fed.tasks.task import Sums, Task, is_better
 
@@ -131,7 +134,7 @@ class RamwStrategy(Strategy):
             enrolment = self.roll.enrolments[task][question.center]
             planned = workload(self.config.training(task), enrolment.patients) if self.config.is_private else None
             update = validation.read_checked_update(reply, question, expected[task], enrolment, planned)
-            self._keep_charge(question.center, update)
+            self._keep_charge(question.center, update.charge)
             self._expected_s["train", task, question.center] = update.seconds
             return update
 
@@ -145,21 +148,18 @@ class RamwStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """Return an order to validate for each task whose weights have moved."""
-        moved = [task for task, record in self._records.items() if record["aggregated"] and self.config.is_evaluated]
+        moved = [task for task, record in self._records.items() if record["aggregated"] and self.config.is_validated]
         return self._orders("validate", server_round, self._packed(arrays, moved))
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Add up the centers' sums and keep the weights of each task's best round."""
-
-        def read(reply: Message, question: Question) -> Sums:
-            task = question.ticket.task
-            examples = self.roll.enrolments[task][question.center].validation
-            return measurements.check_sums(records.read_sums(reply), question, self.tasks[task], examples)
-
-        sifted = validation.sift(self._questions, replies, read)
+        sifted = validation.sift(self._questions, replies, self._read_sums)
         for task, record in self._records.items():
             record["rejections"] += rejection_records(sifted, task)
-            sums = {center: sums for (name, center), sums in sifted.answers.items() if name == task}
+            own = {center: answer for (name, center), answer in sorted(sifted.answers.items()) if name == task}
+            sums = {center: found for center, (found, _) in own.items()}
+            if self.config.pays_to_validate:
+                record["validation_privacy"] = {center: asdict(charge) for center, (_, charge) in own.items() if charge}
             record["validation"] = add_sums(sums)
             # Rounds are compared over the same patients or not at all: else who stays silent chooses the round.
             is_whole = set(sums) == set(self.roll.enrolments[task])
@@ -172,6 +172,20 @@ class RamwStrategy(Strategy):
             f"{each['center']}: {each['code']}" for record in self._records.values() for each in record["rejections"]
         }
         return ", ".join(sorted(told))
+
+    def _read_sums(self, reply: Message, question: Question) -> tuple[Sums, Charge | None]:
+        """Return a center's sums, and what they cost where they are paid for."""
+        task = question.ticket.task
+        name, sums, charge = answer = records.read_sums(reply)
+        examples = self.roll.enrolments[task][question.center].validation
+        if not self.config.pays_to_validate:
+            validation.refuse_other_charge(charge, None)
+            return measurements.check_sums((name, sums), question, self.tasks[task], examples), None
+        planned = plan_validation(self.config.training(task), examples)
+        noise = required(self.config.evaluation_noise, "evaluation-noise")
+        found = measurements.check_noisy_sums(answer, question, self.tasks[task], planned, noise)
+        self._keep_charge(question.center, charge)
+        return found, charge
 
     def summary(self) -> None:
         """Say nothing: the listener does."""
@@ -209,11 +223,11 @@ class RamwStrategy(Strategy):
         if not record["aggregated"]:
             self._fail(task, len(valid))
 
-    def _keep_charge(self, center: str, update: Update) -> None:
-        """Keep the latest entry of the center's ledger: it is owed whether or not the update is taken."""
+    def _keep_charge(self, center: str, charge: Charge | None) -> None:
+        """Keep the latest entry of the center's ledger: it is owed whether or not what it paid for is taken."""
         before = self.state.charges.get(center)
-        if update.charge and (before is None or before["witness"]["number"] < update.charge.witness.number):
-            self.state.charges[center] = asdict(update.charge)
+        if charge and (before is None or before["witness"]["number"] < charge.witness.number):
+            self.state.charges[center] = asdict(charge)
 
     def _fail(self, task: str, num_valid: int) -> None:
         state, record = self.state.tasks[task], self._records[task]

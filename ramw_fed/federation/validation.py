@@ -19,6 +19,7 @@ from ramw_fed.center import Enrolment, Update
 from ramw_fed.errors import BudgetError, LedgerError, StateError, UpdateError
 from ramw_fed.federation.packets import Shape
 from ramw_fed.federation.records import Ticket, read_ticket, read_update, refusal_text
+from ramw_fed.privacy.account import Charge
 from ramw_fed.privacy.workload import Workload
 
 T = TypeVar("T")
@@ -181,20 +182,21 @@ def read_checked_update(
         raise coded(EXAMPLES, f"{update.examples} examples were used; {enrolment.examples} are enrolled")
     if update.steps < 1:
         raise coded(EXAMPLES, "no step was done")
-    _refuse_other_charge(update, planned)
+    refuse_other_charge(update.charge, planned)
+    if planned and update.steps != planned.steps:
+        raise coded(PRIVACY, f"{update.steps} steps were done; {planned.steps} follow from the run")
     return update
 
 
-def _refuse_other_charge(update: Update, planned: Workload | None) -> None:
-    """Raise unless an update is protected as the run says; that its noise is real only the center can see to."""
-    charge = update.charge
+def refuse_other_charge(charge: Charge | None, planned: Workload | None) -> None:
+    """Raise unless what came is protected as the run says; that its noise is real only the center can see to."""
     if planned is None and charge is None:
         return
     if planned is None or charge is None:
-        raise coded(PRIVACY, f"the update is{' not' * (charge is None)} protected, and the run says otherwise")
+        raise coded(PRIVACY, f"the answer is{' not' * (charge is None)} protected, and the run says otherwise")
     found = (charge.patients, charge.sampling_rate, charge.steps)
     wanted = (planned.patients, planned.sampling_rate, planned.steps)
-    if found != wanted or update.steps != planned.steps:
+    if found != wanted:
         raise coded(PRIVACY, f"(patients, sampling rate, steps) are {found}; {wanted} follow from the run")
     if charge.noise_multiplier <= 0 or not 0 < charge.delta < 1:
         raise coded(PRIVACY, "the noise multiplier is 0, or delta no probability: nobody is protected")

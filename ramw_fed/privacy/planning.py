@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Any
 
 from ramw_fed.errors import PrivacyError
-from ramw_fed.privacy.accounting import Epsilons, claimed_epsilon, epsilons, solve_noise
+from ramw_fed.privacy.accounting import Epsilons, claimed_epsilon, epsilons
 from ramw_fed.privacy.event import Event
 from ramw_fed.privacy.guarantee import Guarantee, guarantee, in_percent
-from ramw_fed.privacy.workload import Workload
+from ramw_fed.privacy.workload import Workload, solve_beside
 from ramw_fed.wording import counted
 
 # exp(10) is 22,000: a test with a false positive in 22,000 could find every patient.
@@ -44,6 +44,7 @@ class CenterPlan:
         noise_multiplier: Deviation of the noise in units of the clip norm, the same for all tasks.
         epsilons: Of all tasks and rounds of the run together.
         balance: What the center's ledger says; None where there is no ledger.
+        validations: What the run's validations cost, where they are paid for.
     """
 
     center: str
@@ -54,11 +55,22 @@ class CenterPlan:
     noise_multiplier: float
     epsilons: Epsilons
     balance: Balance | None = None
+    validations: tuple[Event, ...] = ()
 
     @cached_property
     def guarantee(self) -> Guarantee:
         """What it is worth to one patient."""
-        return guarantee(_events(self.workloads, self.noise_multiplier), self.delta)
+        return guarantee(self.events, self.delta)
+
+    @property
+    def events(self) -> list[Event]:
+        """All that the run would draw."""
+        return [*_events(self.workloads, self.noise_multiplier), *self.validations]
+
+    @property
+    def epsilon_of_validations(self) -> float:
+        """What the run's validations would cost by themselves."""
+        return claimed_epsilon(self.validations, self.delta)
 
     def noise_per_step(self, task: str) -> float:
         """Deviation of the noise in one direction of the averaged gradient, in units of the clip norm."""
@@ -122,6 +134,7 @@ class CenterPlan:
             "delta": self.delta,
             "noise_multiplier": self.noise_multiplier,
             "epsilon": self.epsilons.as_dict(),
+            "epsilon_of_validations": self.epsilon_of_validations,
             "ledger": asdict(self.balance) if self.balance else None,
             "tasks": {
                 task: {
@@ -148,6 +161,7 @@ def plan_center(
     target: float | None = None,
     noise_multiplier: float | None = None,
     delta: float | None = None,
+    validations: Sequence[Event] = (),
 ) -> CenterPlan:
     """Return what a run would draw from one center.
 
@@ -158,14 +172,16 @@ def plan_center(
         target: Epsilon that everything together does not pass, which solves the noise.
         noise_multiplier: In place of ``target``.
         delta: By default 1 / (10 patients).
+        validations: What validating costs, inside the target.
 
     Raises:
-        PrivacyError: A number is out of its range, or both or none of target and noise are given.
+        PrivacyError: A number is out of its range, both or none of target and noise are given, or the validations leave
+            nothing of the target.
     """
     delta = delta if delta is not None else 1 / (10 * patients)
     if target is not None and noise_multiplier is None:
         total = [(work.sampling_rate, work.steps * work.rounds) for work in workloads.values()]
-        noise = solve_noise(total, target, delta)
+        noise = solve_beside(total, target, delta, validations)
     elif target is None and noise_multiplier is not None:
         noise = noise_multiplier
     else:
@@ -177,14 +193,14 @@ def plan_center(
         target=target,
         delta=delta,
         noise_multiplier=noise,
-        epsilons=epsilons(_events(workloads, noise), delta),
+        epsilons=epsilons([*_events(workloads, noise), *validations], delta),
+        validations=tuple(validations),
     )
 
 
 def with_ledger(plan: CenterPlan, *, cap: float, delta: float, before: Sequence[Event]) -> CenterPlan:
     """Return the plan with what a ledger of this cap and delta, from which ``before`` was taken, would say to it."""
-    drawn = _events(plan.workloads, plan.noise_multiplier)
-    spent, after = claimed_epsilon(before, delta), claimed_epsilon([*before, *drawn], delta)
+    spent, after = claimed_epsilon(before, delta), claimed_epsilon([*before, *plan.events], delta)
     return replace(plan, balance=Balance(cap=cap, spent=spent, after=after))
 
 

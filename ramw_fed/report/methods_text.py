@@ -120,8 +120,23 @@ def _federation(facts: Facts, marks: Bibliography) -> str:
     cohort = cohort_words(manifest["cohort"]["kind"], marks)
     return (
         f"Data: {cohort} (sha256 {manifest['cohort']['sha256'][:12]}). Training: {method_words(knobs['method'], marks)}"
-        f"{mu}, over Flower {marks.cite('flower')}; {travels}. The {knobs['split']} split was used; {sides}. The round "
-        "that is reported was chosen on the centers' validation data; the test split is opened once, after that choice."
+        f"{mu}, over Flower {marks.cite('flower')}; {travels}. The {knobs['split']} split was used; {sides}. "
+        f"{_choice(knobs)}"
+    )
+
+
+def _choice(knobs: Mapping[str, Any]) -> str:
+    """Say how the round was chosen that is reported, and what became of the test split."""
+    if knobs.get("evaluation") == "none":
+        return "The last round is reported, as was fixed beforehand; no validation or test patient was looked at."
+    if knobs.get("evaluation") == "paid":
+        return (
+            "The round that is reported was chosen by sums over the centers' validation patients with normal noise "
+            f"(noise multiplier {knobs['evaluation-noise']:g}), which epsilon covers; no test patient was looked at."
+        )
+    return (
+        "The round that is reported was chosen on the centers' validation data; the test split is opened once, after "
+        "that choice."
     )
 
 

@@ -16,7 +16,14 @@ def plan_page(plans: Sequence[CenterPlan]) -> list[Table | str]:
     of = f" (the largest epsilon, at {worst.center})" if len(plans) > 1 else ""
     meaning = [f"What it means{of}:", *(f"- {sentence}" for sentence in worst.guarantee.sentences())]
     remarks = [f"Warning: {plan.center}: {warning}" for plan in plans for warning in plan.warnings]
-    return [_table(plans), *meaning, *remarks]
+    return [_table(plans), *_validating(worst), *meaning, *remarks]
+
+
+def _validating(plan: CenterPlan) -> list[str]:
+    releases = sum(event.steps for event in plan.validations)
+    noise = ", ".join(sorted({f"{event.noise_multiplier:g}" for event in plan.validations}))
+    alone = f"epsilon {plan.epsilon_of_validations:.4f} by themselves (at {plan.center})"
+    return [f"Of it, {releases} paid validations with noise {noise}: {alone}."] if releases else []
 
 
 def _table(plans: Sequence[CenterPlan]) -> Table:

@@ -42,7 +42,10 @@ def _centers(facts: Facts) -> Table:
         at = (*_AT, "centers", center)
         spent: list[Text] = [(facts.number(*at, "epsilon", name),) for name in ("pld", "prv", "rdp")]
         delta: Text = (facts.number(*at, "delta", form=lambda value: f"{value:.1e}"),)
-        noise, total, cap = ((facts.number(*at, name),) for name in ("noise_multiplier", "spent", "cap"))
+        # None where validations were taken and no update was.
+        has_noise = facts.get(*at, "noise_multiplier") is not None
+        noise: Text = (facts.number(*at, "noise_multiplier"),) if has_noise else ("-",)
+        total, cap = ((facts.number(*at, name),) for name in ("spent", "cap"))
         return [(center,), *spent, delta, noise, total, cap]
 
     return Table(

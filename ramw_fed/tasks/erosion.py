@@ -1,5 +1,6 @@
 """Erosion of a joint, a Sharp/van der Heijde grade above 0, from a crop around it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -31,7 +32,7 @@ from ramw_fed.learning.losses import ORDINAL, ClassCounts, Loss, erosion_logits,
 from ramw_fed.learning.models import erosion_head, erosion_network
 from ramw_fed.metrics.erosion_scopes import Reading, erosion_tree
 from ramw_fed.metrics.erosion_table import ErosionTable
-from ramw_fed.tasks.task import TEXT, Column, Counts, Sums, Table, Task
+from ramw_fed.tasks.task import TEXT, Column, Contributions, Counts, Sums, Table, Task
 
 
 class ErosionExamples:
@@ -122,18 +123,62 @@ def validate(model: nn.Module, examples: Examples, config: ErosionConfig, device
 
     Where thresholds or probabilities are to be chosen, also the joints by class and logit, and the patients with one.
     """
-    parts = [
-        (erosion_logits(outputs.double()), targets > 0) for _, outputs, targets in predict(model, examples, device)
-    ]
-    logits = torch.cat([part for part, _ in parts]).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-    is_eroded = torch.cat([part for _, part in parts])
-    losses = functional.binary_cross_entropy_with_logits(logits, is_eroded.double(), reduction="none")
+    logits, is_eroded, losses = _log_losses(model, examples, device)
     sums: dict[str, float] = {}
     for name, chosen in (("eroded", is_eroded), ("intact", ~is_eroded)):
         sums |= {name: float(chosen.sum()), f"log_loss_{name}": float(losses[chosen].sum())}
     if config.asks_for_scores:
         sums |= count_logits(logits.numpy(), is_eroded.numpy())
         sums[PATIENTS] = float(len(np.unique(examples.patients[is_eroded.numpy()])))
+    return sums
+
+
+def _log_losses(model: nn.Module, examples: Examples, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return clipped logit, whether it is eroded, and log loss of each joint, ``(rows,)`` in float64."""
+    parts = [
+        (erosion_logits(outputs.double()), targets > 0) for _, outputs, targets in predict(model, examples, device)
+    ]
+    logits = torch.cat([part for part, _ in parts]).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+    is_eroded = torch.cat([part for _, part in parts])
+    losses = functional.binary_cross_entropy_with_logits(logits, is_eroded.double(), reduction="none")
+    return logits, is_eroded, losses
+
+
+# With noise: a joint's log loss counts up to this (the truth had a probability of 2 %). More would need more noise,
+# less would not tell a poor network from a worse one.
+LARGEST_LOSS = 4.0
+# Deviations of the noise by which a number of patients must be above 0 before something is divided by it.
+_SURE = 2.0
+
+
+def _loss_rows(
+    model: nn.Module, examples: Examples, _config: ErosionConfig, device: torch.device
+) -> NDArray[np.float64]:
+    """Return ``(patients, 4)``: of eroded and of intact joints the mean log loss and whether there is one, halved.
+
+    The loss is counted from the middle of [0, ``LARGEST_LOSS``], in [-1, 1]; of joints that a patient lacks both are 0.
+    """
+    _, is_eroded, losses = _log_losses(model, examples, device)
+    names, owners = np.unique(examples.patients, return_inverse=True)
+    middle = LARGEST_LOSS / 2
+    columns: list[NDArray[np.float64]] = []
+    for chosen in (is_eroded.numpy(), ~is_eroded.numpy()):
+        joints = np.bincount(owners[chosen], minlength=len(names))
+        own = losses.numpy()[chosen].clip(max=LARGEST_LOSS) - middle
+        total = np.bincount(owners[chosen], own, minlength=len(names))
+        columns += [total / np.maximum(joints, 1) / middle, (joints > 0).astype(np.float64)]
+    return np.stack(columns, axis=1) / 2  # four numbers of at most 1 are 2 long
+
+
+def _loss_sums(noisy: Sums, _patients: int, noise_multiplier: float) -> Sums:
+    """Return of each class how many patients have a joint of it, and the sum of their mean log losses.
+
+    ``count_variance`` is that of the numbers' noise, which adds up across centers as the sums do.
+    """
+    sums: dict[str, float] = {"count_variance": (2 * noise_multiplier) ** 2}
+    for name in ("eroded", "intact"):
+        sums[name] = 2 * noisy[name]
+        sums[f"log_loss_{name}"] = LARGEST_LOSS * (noisy[f"log_loss_{name}"] + noisy[name])
     return sums
 
 
@@ -166,9 +211,11 @@ def _counts_add_up(sums: Sums) -> bool:
 def quality(sums: Sums) -> float:
     """Return minus the mean of the two classes' mean log loss, so that rare erosions weigh as much as intact joints.
 
-    NaN unless both classes were validated: on one class alone the best model is the one that always names it.
+    NaN unless both classes were validated: on one class alone the best model is the one that always names it. Where the
+    sums have noise, a class was only if it has clearly more patients than the noise alone would give.
     """
-    if not (sums.get("eroded") and sums.get("intact")):
+    least = _SURE * math.sqrt(sums.get("count_variance", 0.0))
+    if not min(sums.get("eroded", 0.0), sums.get("intact", 0.0)) > least:
         return float("nan")
     return -(sums["log_loss_eroded"] / sums["eroded"] + sums["log_loss_intact"] / sums["intact"]) / 2
 
@@ -291,4 +338,7 @@ EROSION = Task(
     settle=_settle,
     decide=decide,
     head=erosion_head,
+    contributions=Contributions(
+        names=("log_loss_eroded", "eroded", "log_loss_intact", "intact"), rows=_loss_rows, sums=_loss_sums
+    ),
 )

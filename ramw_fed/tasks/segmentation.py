@@ -25,7 +25,7 @@ from ramw_fed.metrics.overlap import dice, overlap_pair_masks
 from ramw_fed.metrics.ranges import range_of
 from ramw_fed.metrics.segmentation_scopes import SegmentationTable, segmentation_tree
 from ramw_fed.metrics.surface import SEGMENTATION_COUNTS, SEGMENTATION_METRICS, segmentation_metrics
-from ramw_fed.tasks.task import TEXT, Column, Sums, Table, Task
+from ramw_fed.tasks.task import TEXT, Column, Contributions, Sums, Table, Task
 
 MEASURES = (*SEGMENTATION_METRICS, *SEGMENTATION_COUNTS)
 SPACE_COLUMNS = tuple(f"{kind}_{side}" for kind in JOINT_SPACE_KINDS for side in ("predicted", "true"))
@@ -73,13 +73,28 @@ def canvas_size(config: SegmentationConfig) -> int:
 
 def validate(model: nn.Module, examples: Examples, _config: SegmentationConfig, device: torch.device) -> Sums:
     """Return the sum over patients of the patient's mean Dice at the network's size, and the number of patients."""
+    known = [mean for mean in _patient_dice(model, examples, device) if not np.isnan(mean)]
+    return {"dsc": float(sum(known)), "patients": float(len(known))}
+
+
+def _patient_dice(model: nn.Module, examples: Examples, device: torch.device) -> list[float]:
+    """Return the mean Dice of each patient, in the order of their names; NaN for one without a bone."""
     values: dict[str, list[float]] = {}
     for rows, logits, targets in predict(model, examples, device):
         for row, predicted, truth in zip(rows, (logits > 0).numpy(), targets.numpy() > 0, strict=True):
             values.setdefault(str(examples.patients[row]), []).append(_mean(dice(predicted, truth)))
-    means = [_mean(np.array(values[patient])) for patient in sorted(values)]
-    known = [mean for mean in means if not np.isnan(mean)]
-    return {"dsc": float(sum(known)), "patients": float(len(known))}
+    return [_mean(np.array(values[patient])) for patient in sorted(values)]
+
+
+def _dice_rows(
+    model: nn.Module, examples: Examples, _config: SegmentationConfig, device: torch.device
+) -> NDArray[np.float64]:
+    """Return ``(patients, 1)``: 2 Dice - 1, in [-1, 1]; 0, as for a Dice of a half, for a patient without a bone."""
+    return np.nan_to_num(2 * np.array(_patient_dice(model, examples, device), np.float64) - 1)[:, None]
+
+
+def _dice_sums(noisy: Sums, patients: int, _noise_multiplier: float) -> Sums:
+    return {"dsc": (noisy["dsc"] + patients) / 2, "patients": float(patients)}
 
 
 def quality(sums: Sums) -> float:
@@ -295,4 +310,5 @@ SEGMENTATION = Task(
     is_plausible=is_plausible,
     columns=columns,
     head=segmentation_head,
+    contributions=Contributions(names=("dsc",), rows=_dice_rows, sums=_dice_sums),
 )

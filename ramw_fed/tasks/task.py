@@ -64,6 +64,23 @@ class Column:
 TEXT = Column(is_text=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contributions:
+    """How a task validates where sums leave with noise, so that what one patient adds has to be bounded.
+
+    Attributes:
+        names: Of what is added up over patients.
+        rows: ``(model, examples, config, device) -> (patients, names)`` in the order of the patients' names. Each is
+            made of one patient's records alone and has a Euclidean length of at most 1: a longer one is cut.
+        sums: ``(sums of the rows with noise, number of patients, noise multiplier) -> Sums`` as ``quality`` takes them;
+            the number is public. What a patient adds is best counted from the middle of its range: half the noise.
+    """
+
+    names: tuple[str, ...]
+    rows: Callable[[nn.Module, Examples, Any, torch.device], NDArray[np.float64]]
+    sums: Callable[[Sums, int, float], Sums]
+
+
 def any_sums(_sums: Sums, _examples: int) -> bool:
     """Take any finite sums: nothing more is known of a user's own task."""
     return True
@@ -129,6 +146,7 @@ class Task:
             test split, and what ``decision.json`` says of them; no words where the knobs stay as they are.
         head: ``network -> its last, small part``, which learns alone under ``trainable = "head"``; None where there is
             no such part.
+        contributions: How it validates under ``evaluation = "paid"``; None: it refuses that.
     """
 
     name: str
@@ -147,6 +165,20 @@ class Task:
     settle: Callable[[Any, Counts], Any] = as_it_is
     decide: Callable[[Any, Mapping[str, Sums]], tuple[Any, Mapping[str, Any]]] = nothing_to_decide
     head: Callable[[nn.Module], nn.Module] | None = None
+    contributions: Contributions | None = None
+
+    def validation(self) -> Contributions:
+        """Return how the task validates with noise.
+
+        Raises:
+            ConfigError: It does not say.
+        """
+        if self.contributions is None:
+            raise ConfigError(
+                f"evaluation is 'paid', and the task {self.name} does not say what a patient adds to a validation and "
+                "how much at most; give its Task contributions, or take evaluation = 'none'"
+            )
+        return self.contributions
 
     def restore(self, weights: Mapping[str, torch.Tensor], card: Card, device: torch.device) -> nn.Module:
         """Return the network that ``card`` describes with these weights, ready to predict.
@@ -195,6 +227,7 @@ def settled(config: RunConfig, task: Task, counts: Iterable[Counts]) -> RunConfi
 __all__ = [
     "TEXT",
     "Column",
+    "Contributions",
     "Counts",
     "Examples",
     "Loss",

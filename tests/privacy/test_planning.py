@@ -20,6 +20,7 @@ from ramw_fed.privacy.event import Event
 from ramw_fed.privacy.ledger import Ledger
 from ramw_fed.privacy.planning import plan_center, plan_steps, with_ledger
 from ramw_fed.privacy.workload import Workload
+from ramw_fed.report.privacy_plan import plan_page
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -78,6 +79,25 @@ def test_both_tasks_share_one_noise_and_one_epsilon() -> None:
     assert both.epsilons.claimed <= 3
     assert both.delta == pytest.approx(1 / 700)
     assert both.noise_per_step("a") == pytest.approx(both.noise_multiplier / 8)
+
+
+def test_paid_validations_are_inside_the_target_and_of_a_given_noise_on_top() -> None:
+    sums = [Event(sampling_rate=1.0, noise_multiplier=5.0, steps=8)]
+    free = plan_center({"a": work()}, center="HU", patients=65, target=3.0)
+    paid = plan_center({"a": work()}, center="HU", patients=65, target=3.0, validations=sums)
+    assert paid.noise_multiplier > free.noise_multiplier
+    update = Event(sampling_rate=8 / 65, noise_multiplier=paid.noise_multiplier, steps=160)
+    assert 2.99 < claimed_epsilon([update, *sums], 1 / 650) == paid.epsilons.claimed <= 3
+    assert paid.epsilon_of_validations == claimed_epsilon(sums, 1 / 650)
+    assert paid.as_dict()["epsilon_of_validations"] == paid.epsilon_of_validations
+    assert free.as_dict()["epsilon_of_validations"] == 0
+    assert with_ledger(paid, cap=2.9, delta=1 / 650, before=()).balance.after == paid.epsilons.claimed  # type: ignore[union-attr]
+    given = plan_center({"a": work()}, center="HU", patients=65, noise_multiplier=2.0, validations=sums)
+    assert given.epsilons.claimed > claimed_epsilon([work().event(2.0, rounds=4)], 1 / 650)
+    assert "8 paid validations with noise 5" in str(plan_page([paid])[1])
+    assert not any("paid" in str(part) for part in plan_page([free]))
+    with pytest.raises(PrivacyError, match="leaves nothing of target-epsilon = 1 "):
+        plan_center({"a": work()}, center="HU", patients=65, target=1.0, validations=sums)
 
 
 def test_a_given_noise_is_planned_with() -> None:

@@ -13,6 +13,7 @@ from ramw_fed.data.cohort import Cohort
 from ramw_fed.errors import ConfigError
 from ramw_fed.learning.losses import ClassCounts
 from ramw_fed.learning.weights_file import Card
+from ramw_fed.privacy.sums import bounded
 from ramw_fed.tasks import TASKS, get_task
 from ramw_fed.tasks.erosion import EROSION, ErosionExamples, measure, quality, score_crop, summarize, validate
 from ramw_fed.trained import Trained
@@ -218,3 +219,87 @@ def test_tasks_are_found_by_name_and_a_users_own_by_import_path() -> None:
         get_task("fracture")
     with pytest.raises(TypeError):
         TASKS["mine"] = EROSION  # type: ignore[index]
+
+
+class Joints:
+    """Joints of patients, with grades that the test gives."""
+
+    def __init__(self, patients: list[str], is_eroded: list[int]) -> None:
+        self.patients = self.names = np.array(patients, np.str_)
+        self.targets = torch.tensor(is_eroded, dtype=torch.float32)
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def batch(self, rows: np.ndarray, *, augment_key: None) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(rows), 1, 1, 1), self.targets[torch.from_numpy(rows)]
+
+
+def paid(logits: Tensor, joints: Joints) -> np.ndarray:
+    return EROSION.validation().rows(Oracle(logits), joints, CONFIG, CPU)
+
+
+def paid_sums(rows: np.ndarray, noise: float = 0.0) -> dict[str, float]:
+    own = EROSION.validation()
+    return dict(own.sums(dict(zip(own.names, rows.sum(axis=0), strict=True)), len(rows), noise))
+
+
+def test_what_a_patient_adds_to_a_paid_validation_is_the_mean_loss_of_each_class_from_the_middle() -> None:
+    # z = ln 3: log loss ln(4/3) if eroded, ln 4 if intact; of a joint with z = 10 that is intact it counts as 4.
+    joints = Joints(["a", "a", "a", "b", "c"], [1, 0, 0, 0, 1])
+    logits = torch.tensor([math.log(3), math.log(3), 10.0, math.log(3), -math.log(3)])
+    rows = paid(logits, joints)
+    eroded, intact = math.log(4 / 3), (math.log(4) + 4) / 2
+    wanted = [
+        [(eroded - 2) / 4, 0.5, (intact - 2) / 4, 0.5],
+        [0, 0, (math.log(4) - 2) / 4, 0.5],
+        [(math.log(4) - 2) / 4, 0.5, 0, 0],
+    ]
+    np.testing.assert_allclose(rows, wanted, atol=1e-7)
+    sums = paid_sums(rows)
+    assert sums == pytest.approx(
+        {
+            "eroded": 2,
+            "log_loss_eroded": eroded + math.log(4),
+            "intact": 2,
+            "log_loss_intact": intact + math.log(4),
+            "count_variance": 0,
+        },
+        abs=1e-6,
+    )
+    assert quality(sums) == pytest.approx(-(eroded + math.log(4) + intact + math.log(4)) / 4, abs=1e-7)
+
+
+def test_no_patient_adds_more_than_one_whatever_the_network_says_and_however_many_joints_there_are() -> None:
+    rng = np.random.default_rng(5)
+    patients = ["a"] + ["b"] * 2 + ["c"] * 40 + ["d"] * 600
+    for number in range(20):
+        joints = Joints(patients, rng.integers(0, 2, len(patients)).tolist())
+        logits = torch.from_numpy(rng.normal(size=len(patients)) * 10.0 ** rng.integers(-3, 30)).float()
+        logits[torch.rand(len(patients)) < 0.1] = [math.inf, -math.inf, 0.0][number % 3]
+        rows = paid(logits, joints)
+        assert rows.shape == (4, 4)
+        assert np.linalg.norm(rows, axis=1).max() <= 1 + 1e-12
+    worst = paid(torch.tensor([1e9, -1e9]), Joints(["a", "a"], [0, 1]))
+    assert np.linalg.norm(worst) == 1  # the bound is met
+
+
+def test_a_joint_without_a_number_silences_its_own_patient_only() -> None:
+    joints = Joints(["a", "a", "b", "c"], [1, 0, 1, 0])
+    rows = paid(torch.tensor([math.nan, 1.0, 1.0, 1.0]), joints)
+    assert np.isnan(rows[0]).any()  # cut to nothing in privacy/sums.py
+    assert (bounded(rows)[0] == 0).all()
+    assert np.isfinite(rows[1:]).all()
+
+
+def test_a_class_that_noise_may_have_made_up_chooses_no_round() -> None:
+    sums = {"eroded": 39.0, "log_loss_eroded": 10.0, "intact": 80.0, "log_loss_intact": 8.0}
+    assert quality(sums) == pytest.approx(-(10 / 39 + 0.1) / 2)
+    # Noise of 10 at one center: a deviation of 20 patients, and 40 are wanted.
+    variance = paid_sums(np.zeros((3, 4)), 10.0)["count_variance"]
+    assert variance == 400
+    assert math.isnan(quality({**sums, "count_variance": variance}))
+    assert not math.isnan(quality({**sums, "count_variance": variance, "eroded": 41.0}))
+    assert math.isnan(quality({**sums, "count_variance": 4 * variance, "eroded": 41.0}))  # four such centers
+    for count in (0.0, -5.0):
+        assert math.isnan(quality({**sums, "eroded": count}))

@@ -231,3 +231,57 @@ def test_without_spacing_there_is_no_joint_space(phantom_cohort: Cohort) -> None
     assert np.isnan(table["joint_space_true"]).all()
     scopes = summarize(table, unknown.description, CONFIG, 100, 0)
     assert "known spacing" in scopes["pooled"]["by"]["joint_space"]["Lunate+Capitate"]["bias"]["reason"]
+
+
+def paid(model: nn.Module, examples: Any, config: SegmentationConfig = CONFIG) -> Any:
+    return SEGMENTATION.validation().rows(model, examples, config, CPU)
+
+
+def test_what_a_patient_adds_to_a_paid_validation_is_the_dice_from_the_middle(phantom_cohort: Cohort) -> None:
+    examples = SegmentationExamples(phantom_cohort, "val", CONFIG)
+    logits = torch.roll(logits_of(examples), shifts=3, dims=-1)
+    logits[0] = -10
+    rows = paid(Oracle(logits), examples)
+    assert rows.shape == (len(set(examples.patients)), 1)
+    assert len(set(np.round(rows[:, 0], 6))) > 1
+    sums = SEGMENTATION.validation().sums({"dsc": float(rows.sum())}, len(rows), 0.0)
+    assert sums == pytest.approx(validate(Oracle(logits), examples, CONFIG, CPU))  # without noise nothing differs
+
+
+class Pictures:
+    """Images of patients, with masks that the test gives: how many and what they show is free."""
+
+    def __init__(self, patients: list[str], masks: Tensor) -> None:
+        self.patients = self.names = np.array(patients, np.str_)
+        self.masks = masks
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def batch(self, rows: Any, *, augment_key: None) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(rows), 1, 4, 4), self.masks[torch.from_numpy(rows)]
+
+
+def test_no_patient_adds_more_than_one_whatever_the_network_says_and_however_many_images_there_are() -> None:
+    generator = torch.Generator().manual_seed(3)
+    patients = ["a"] * 1 + ["b"] * 2 + ["c"] * 40 + ["d"]
+    for scale in (1.0, 1e30, float("inf"), float("nan")):
+        masks = (torch.rand(44, 3, 4, 4, generator=generator) > 0.5).to(torch.uint8)
+        masks[-1] = 0  # d has no bone
+        logits = torch.randn(44, 3, 4, 4, generator=generator) * scale
+        rows = paid(Oracle(logits), Pictures(patients, masks))
+        assert rows.shape == (4, 1)
+        assert np.abs(rows).max() <= 1
+        if np.isnan(scale):
+            assert (rows[:3] == -1).all()  # nothing is found: a Dice of 0
+    silent = paid(Oracle(torch.full((44, 3, 4, 4), -1.0)), Pictures(patients, masks))
+    assert silent[3] == 0  # no bone and none found: as a Dice of a half
+
+
+def test_a_patients_part_depends_on_no_other_patient() -> None:
+    generator = torch.Generator().manual_seed(4)
+    masks = (torch.rand(12, 3, 4, 4, generator=generator) > 0.5).to(torch.uint8)
+    logits = torch.randn(12, 3, 4, 4, generator=generator)
+    patients = ["a"] * 5 + ["b"] * 7
+    alone = paid(Oracle(logits[:5]), Pictures(patients[:5], masks[:5]))
+    assert paid(Oracle(logits), Pictures(patients, masks))[0] == alone[0]
