@@ -244,7 +244,10 @@ class Attack:
         return place(scores[0], scores[1:])
 
     def _candidates(self, wanted: Wanted) -> Tensor:
-        """Return, of length 1, each candidate's gradient less the mean of all; the true image's is the first."""
+        """Return each candidate's gradient, of length 1; the true image's is the first.
+
+        Where all are clipped to one length, the largest product with a noisy one is the likeliest (Neyman and Pearson).
+        """
         images = torch.cat([wanted.image[None], wanted.others])
         labels = torch.cat([wanted.label, wanted.other_labels])
         params = list(self.network.parameters())
@@ -253,9 +256,8 @@ class Attack:
             value = self.loss(self.network(torch.cat([image[None], wanted.identity])[None]), label[None])
             rows.append(torch.cat([part.flatten() for part in torch.autograd.grad(value, params)]))
         gradients = torch.stack(rows)
-        gradients /= gradients.norm(dim=1, keepdim=True).clamp(min=1e-30)
-        gradients -= gradients.mean(dim=0)
-        return gradients / gradients.norm(dim=1, keepdim=True).clamp(min=1e-30)
+        directions: Tensor = gradients / gradients.norm(dim=1, keepdim=True).clamp(min=1e-30)
+        return directions
 
 
 def summary(findings: Sequence[Finding]) -> Mapping[str, Mapping[str, Any]]:

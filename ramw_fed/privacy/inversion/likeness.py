@@ -75,7 +75,7 @@ def correlation(first: Tensor, second: Tensor) -> float:
 
 
 def psnr(found: Tensor, truth: Tensor) -> float:
-    """Return the peak signal-to-noise ratio in dB once ``found`` has the truth's mean and contrast; inf for the same."""
+    """Return the peak signal-to-noise ratio in dB once ``found`` has the truth's mean and contrast; inf if the same."""
     error = float((_matched(found, truth) - truth.double()).square().mean())
     peak = float(truth.max() - truth.min())
     return 10 * math.log10(peak**2 / error) if error > 0 else math.inf
@@ -84,8 +84,8 @@ def psnr(found: Tensor, truth: Tensor) -> float:
 def ssim(found: Tensor, truth: Tensor) -> float:
     """Return the mean structural similarity once ``found`` has the truth's mean and contrast.
 
-    Wang et al. 2004, eq. 13, https://doi.org/10.1109/TIP.2003.819861: Gaussian windows of 11 pixels, only those that lie
-    in the image whole; the range is the true image's.
+    Wang et al. 2004, eq. 13, https://doi.org/10.1109/TIP.2003.819861: Gaussian windows of 11 pixels, those that lie in
+    the image whole; the range is the true image's.
     """
     one, other = _matched(found, truth), truth.double()
     peak = float(truth.max() - truth.min())

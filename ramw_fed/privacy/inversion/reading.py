@@ -20,7 +20,9 @@ _PASSES, _SEARCH_STEPS, _SEARCH_RATE, _SMOOTHNESS = 3, 200, 0.05, 0.01
 _MATCH_RATE, _MATCH_SMOOTHNESS, _FALLS = 0.1, 1e-2, (3 / 8, 5 / 8, 7 / 8)
 
 
-def read_image(network: nn.Module, before: Weights, after: Weights, identity: Tensor, loss: Loss, *, seed: int) -> Tensor:
+def read_image(
+    network: nn.Module, before: Weights, after: Weights, identity: Tensor, loss: Loss, *, seed: int
+) -> Tensor:
     """Return the image ``(S, S)`` that an update from prepared weights shows, standardised.
 
     The change of one convolution is (sensitivity of each place) x (features of each place). The sensitivities are the

@@ -29,7 +29,7 @@ class Wanted:
         image: ``(S, S)`` standardised, as the network sees it.
         identity: ``(joints, S, S)`` the channels that name the joint.
         label: ``(1,)``.
-        others: ``(others, S, S)`` the same joint of other patients, of any split.
+        others: ``(others, S, S)`` the same joint of other patients, of any center and split.
         other_labels: ``(others,)``.
     """
 
@@ -77,10 +77,11 @@ class Scene:
         # The coordinator sets the augmentation, too: varied images would be shown varied.
         config = replace(config, augmentation="none")
         self.config, self.description = config, cohort.description
-        self.center = max(cohort.centers, key=lambda name: (len(EROSION.of(cohort.at(name), "train").radiographs), name))
-        own = cohort.at(self.center)
-        self.examples = ErosionExamples(own, "train", config)
-        self._all = [ErosionExamples(own, split, config) for split in SPLITS]
+        self.center = max(
+            cohort.centers, key=lambda name: (len(EROSION.of(cohort.at(name), "train").radiographs), name)
+        )
+        self.examples = ErosionExamples(cohort.at(self.center), "train", config)
+        self._all = [ErosionExamples(cohort, split, config) for split in SPLITS]
         self.wanted = [self._want(row) for row in self._choose(seed, num_wanted)]
 
     @property
@@ -93,20 +94,25 @@ class Scene:
         _, first = np.unique(self.examples.patients[order], return_index=True)
         chosen = order[np.sort(first)][:num_wanted]
         if len(chosen) < num_wanted:
-            raise PrivacyError(f"{num_wanted} patients with a scored training joint are wanted, {len(chosen)} are there")
+            raise PrivacyError(
+                f"{num_wanted} patients with a scored training joint are wanted, {len(chosen)} are there"
+            )
         return [int(row) for row in chosen]
 
     def _want(self, row: int) -> Wanted:
         inputs, label = self.examples.batch(np.array([row]), augment_key=None)
         joint, patient = self.examples.joints[row], self.examples.patients[row]
-        parts = [
-            part.batch(np.flatnonzero((part.joints == joint) & (part.patients != patient)), augment_key=None)
-            for part in self._all
-            if ((part.joints == joint) & (part.patients != patient)).any()
-        ]
-        others = torch.cat([images for images, _ in parts]) if parts else torch.zeros(0, *inputs.shape[1:])
+        found = []
+        for part in self._all:
+            is_own = (part.centers == self.center) & (part.patients == patient)
+            rows = np.flatnonzero((part.joints == joint) & ~is_own)
+            if len(rows):
+                found.append(part.batch(rows, augment_key=None))
+        others = torch.cat([images for images, _ in found]) if found else torch.zeros(0, *inputs.shape[1:])
         if len(others) < _LEAST_OTHERS:
-            raise PrivacyError(f"{len(others)} other images of the joint are there; at least {_LEAST_OTHERS} are wanted")
+            raise PrivacyError(
+                f"{len(others)} other images of the joint are there; at least {_LEAST_OTHERS} are wanted"
+            )
         return Wanted(
             row=row,
             joint=str(joint),
@@ -114,6 +120,5 @@ class Scene:
             identity=inputs[0, 1:],
             label=label,
             others=others[:, 0],
-            other_labels=torch.cat([labels for _, labels in parts]),
+            other_labels=torch.cat([labels for _, labels in found]),
         )
-
