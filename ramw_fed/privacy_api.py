@@ -11,6 +11,7 @@ from ramw_fed.privacy.audit.run import Audit, run_audit
 from ramw_fed.privacy.ledger_folder import Shelf
 from ramw_fed.privacy.planning import CenterPlan, plan_center, plan_steps, with_ledger
 from ramw_fed.privacy.workload import run_workloads, validations
+from ramw_fed.privacy_reconstruction import reconstruct
 from ramw_fed.progress import Watch, nobody
 
 
@@ -77,13 +78,14 @@ def audit(
     Args:
         config: A private run, whose first task is audited with its network and clip norm; by default the defaults.
         epsilon: In place of the run's target.
-        out: Folder for ``audit.json``.
+        out: Folder for ``audit.json`` and what :func:`ramw_fed.privacy_reconstruction.reconstruct` shows.
         watch: Told how many checks are done.
 
     Raises:
         PrivacyError: The run is not private, or no audit could refuse so large an epsilon.
     """
-    found = run_audit(config, epsilon=epsilon, watch=watch)
+    more = [("reconstruction", lambda: reconstruct(out, watch=watch).checks)]
+    found = run_audit(config, epsilon=epsilon, more=more, watch=watch)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "audit.json").write_text(json.dumps(found.as_dict(), indent=1, sort_keys=True) + "\n", encoding="utf-8")

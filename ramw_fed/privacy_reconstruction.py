@@ -15,10 +15,11 @@ from ramw_fed.config import ErosionConfig, PhantomConfig
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import PrivacyError
 from ramw_fed.federation.packets import Packet, pack, unpack
+from ramw_fed.privacy.audit.checks import Check
 from ramw_fed.privacy.inversion.arms import ARMS, Arm, Attack, Crossing, Finding, summary
 from ramw_fed.privacy.inversion.reading import Weights
 from ramw_fed.privacy.inversion.scene import Scene
-from ramw_fed.privacy.inversion.verdict import claims
+from ramw_fed.privacy.inversion.verdict import checks
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.overlays import Image, write_png
 from ramw_fed.report.page import render
@@ -40,22 +41,18 @@ class Reconstruction:
         findings: Of every arm and image.
         tree: As ``reconstruction.json`` holds it.
         picture: All images beside each other.
+        checks: The control without protection, and the promise.
     """
 
     findings: Sequence[Finding]
+    checks: Sequence[Check]
     tree: Mapping[str, Any]
     picture: Image
 
     @property
-    def claims(self) -> Sequence[Mapping[str, Any]]:
-        """The keywords of an audit's checks: the control without protection, and the promise."""
-        found: Sequence[Mapping[str, Any]] = self.tree["claims"]
-        return found
-
-    @property
     def holds(self) -> bool:
         """Whether the attack succeeds without protection, and fails under it."""
-        return all(claim["holds"] for claim in self.claims)
+        return all(check.holds for check in self.checks)
 
 
 def through_bytes(weights: Weights) -> Mapping[str, Tensor]:
@@ -95,10 +92,11 @@ def reconstruct(
     scene = Scene(read, _KNOBS, seed=seed, num_wanted=num_wanted)
     attack = Attack(scene, crossing, seed=seed, match_steps=match_steps)
     findings = attack.run(arms, watch)
+    verdict = checks(findings, arms)
     protections = {arm.name: attack.protection(arm) for arm in arms}
     tree = {
         "arms": summary(findings),
-        "claims": claims(findings, arms),
+        "checks": [check.as_dict() for check in verdict],
         "cohort": read.sha256,
         "examples": len(scene.examples),
         "findings": [one.as_dict() for one in findings],
@@ -107,7 +105,7 @@ def reconstruct(
         "protections": {name: asdict(found) for name, found in protections.items() if found is not None},
         "seed": seed,
     }
-    found = Reconstruction(findings=findings, tree=tree, picture=sheet(scene.wanted, findings, arms))
+    found = Reconstruction(findings=findings, checks=verdict, tree=tree, picture=sheet(scene.wanted, findings, arms))
     if out is not None:
         _write(found, out)
     return found

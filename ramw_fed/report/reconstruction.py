@@ -51,7 +51,7 @@ def _answer(facts: Facts) -> Section:
             )
         )
     ]
-    control, private = (facts.get("claims", number, "holds") for number in (0, 1))
+    control, private = (facts.get("checks", number, "holds") for number in (0, 1))
     if not control:
         failed = text(
             "The attack failed also where nothing protects the image: it showed ",
@@ -72,7 +72,7 @@ def _answer(facts: Facts) -> Section:
 
 
 def _shown(facts: Facts, number: int) -> Text:
-    figures = ("claims", number, "figures")
+    figures = ("checks", number, "figures")
     return text(facts.number(*figures, "shown", form=counted), " of ", facts.number(*figures, "images", form=counted))
 
 

@@ -19,7 +19,7 @@ from ramw_fed.privacy.inversion.arms import CONTROL, Arm, Attack, Finding
 from ramw_fed.privacy.inversion.likeness import Likeness, as_grey, correlation, likeness, psnr, ssim
 from ramw_fed.privacy.inversion.prepared import READ, prepared_weights
 from ramw_fed.privacy.inversion.scene import Scene
-from ramw_fed.privacy.inversion.verdict import claims
+from ramw_fed.privacy.inversion.verdict import checks
 from ramw_fed.privacy_reconstruction import HTML, JSON, PNG, reconstruct, through_bytes
 from ramw_fed.report.page import BLANK_SEAL, seal_of
 from ramw_fed.report.parsing import read_page
@@ -94,13 +94,13 @@ def test_a_reconstruction_names_its_patient_and_is_nearer_than_any_other() -> No
 
 def test_a_control_that_fails_fails_the_promise_too() -> None:
     failed = [finding(CONTROL, own=0.5, others=0.9), finding(PROTECTED, own=0.1, others=0.9)]
-    assert [claim["holds"] for claim in claims(failed, (CONTROL, PROTECTED))] == [False, False]
+    assert [check.holds for check in checks(failed, (CONTROL, PROTECTED))] == [False, False]
     held = [finding(CONTROL, own=0.99, others=0.9), finding(PROTECTED, own=0.1, others=0.9)]
-    assert [claim["holds"] for claim in claims(held, (CONTROL, PROTECTED))] == [True, True]
+    assert [check.holds for check in checks(held, (CONTROL, PROTECTED))] == [True, True]
     leaked = [finding(CONTROL, own=0.99, others=0.9), finding(PROTECTED, own=0.95, others=0.9)]
-    assert [claim["holds"] for claim in claims(leaked, (CONTROL, PROTECTED))] == [True, False]
-    assert [claim["holds"] for claim in claims(held[:1], (CONTROL, PROTECTED))] == [True, False]
-    assert [claim["holds"] for claim in claims([], (CONTROL, PROTECTED))] == [False, False]
+    assert [check.holds for check in checks(leaked, (CONTROL, PROTECTED))] == [True, False]
+    assert [check.holds for check in checks(held[:1], (CONTROL, PROTECTED))] == [True, False]
+    assert [check.holds for check in checks([], (CONTROL, PROTECTED))] == [False, False]
 
 
 def test_only_phantoms_are_shown(phantom_cohort: Cohort) -> None:
@@ -223,7 +223,7 @@ def test_an_attack_on_random_bytes_proves_nothing(phantom_root: Path, tmp_path: 
         return {name: tensor + 1e-7 * noise(*tensor.shape, seed=1) for name, tensor in weights.items()}
 
     found = reconstruct(tmp_path, cohort=phantom_root, num_wanted=1, arms=(CONTROL, PROTECTED), crossing=lost)
-    assert [claim["holds"] for claim in found.claims] == [False, False]
+    assert [check.holds for check in found.checks] == [False, False]
     assert "proves nothing" in (tmp_path / HTML).read_text()
 
 

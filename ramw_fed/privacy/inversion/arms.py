@@ -123,17 +123,18 @@ class Attack:
         self.scene, self.crossing, self.seed, self.match_steps = scene, crossing, seed, match_steps
         self.network = EROSION.untrained(scene.description, scene.config)
         self.loss = EROSION.loss(scene.examples, scene.config)
-        self._gradients: dict[tuple[bool, bool, int], Tensor] = {}
+        self._gradients: dict[tuple[bool, bool], Tensor] = {}
 
     def run(self, arms: Sequence[Arm] = ARMS, watch: Watch = nobody) -> list[Finding]:
         """Return what is found in each arm's update, of each wanted image in turn."""
+        rounds = {arm.name: self.update(arm, None) for arm in arms if arm.is_round}
         found: list[Finding] = []
         total = len(arms) * len(self.scene.wanted)
-        for arm in arms:
-            whole = self.update(arm, None) if arm.is_round else None
-            for number, wanted in enumerate(self.scene.wanted):
+        for number, wanted in enumerate(self.scene.wanted):
+            self._gradients.clear()  # half a gigabyte
+            for arm in arms:
                 watch("reconstruction", len(found), total)
-                found.append(self._look(arm, number, whole or self.update(arm, wanted), wanted))
+                found.append(self._look(arm, number, rounds.get(arm.name) or self.update(arm, wanted), wanted))
         watch("reconstruction", total, total)
         return found
 
@@ -218,7 +219,7 @@ class Attack:
 
     def _look(self, arm: Arm, number: int, update: tuple[Weights, Weights], wanted: Wanted) -> Finding:
         before, after = update
-        named = self._name(arm, number, update, wanted)
+        named = self._name(arm, update, wanted)
         self.network.load_state_dict(dict(before))
         seed = derive_seed(self.seed, arm.name, number)
         if arm.is_prepared:
@@ -232,9 +233,9 @@ class Attack:
         alike = likeness(picture, wanted.image, list(wanted.others))
         return Finding(arm=arm.name, wanted=number, picture=picture, likeness=alike, named=named)
 
-    def _name(self, arm: Arm, number: int, update: tuple[Weights, Weights], wanted: Wanted) -> int:
+    def _name(self, arm: Arm, update: tuple[Weights, Weights], wanted: Wanted) -> int:
         before, after = update
-        key = (arm.is_prepared, arm.epsilon is not None, number)
+        key = (arm.is_prepared, arm.epsilon is not None)
         if key not in self._gradients:
             self.network.load_state_dict(dict(before))
             self._gradients[key] = self._candidates(wanted)
@@ -251,13 +252,13 @@ class Attack:
         images = torch.cat([wanted.image[None], wanted.others])
         labels = torch.cat([wanted.label, wanted.other_labels])
         params = list(self.network.parameters())
-        rows = []
-        for image, label in zip(images, labels, strict=True):
+        gradients = torch.zeros(len(images), sum(param.numel() for param in params))
+        for row, image, label in zip(gradients, images, labels, strict=True):
             value = self.loss(self.network(torch.cat([image[None], wanted.identity])[None]), label[None])
-            rows.append(torch.cat([part.flatten() for part in torch.autograd.grad(value, params)]))
-        gradients = torch.stack(rows)
-        directions: Tensor = gradients / gradients.norm(dim=1, keepdim=True).clamp(min=1e-30)
-        return directions
+            parts = torch.autograd.grad(value, params)
+            torch.cat([part.flatten() for part in parts], out=row)
+        gradients /= gradients.norm(dim=1, keepdim=True).clamp(min=1e-30)
+        return gradients
 
 
 def summary(findings: Sequence[Finding]) -> Mapping[str, Mapping[str, Any]]:

@@ -1,8 +1,8 @@
 """What the attacks say of the protection: nothing, unless they succeed where there is none."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from ramw_fed.privacy.audit.checks import Check
 from ramw_fed.privacy.inversion.arms import ARMS, CONTROL, Arm, Finding
 from ramw_fed.wording import counted
 
@@ -13,8 +13,8 @@ def control_holds(findings: Sequence[Finding]) -> bool:
     return bool(control) and all(one.likeness.is_reconstruction for one in control)
 
 
-def claims(findings: Sequence[Finding], arms: Sequence[Arm] = ARMS) -> list[Mapping[str, Any]]:
-    """Return what is claimed and what was found, as the keywords of an audit's check: the control, then the promise.
+def checks(findings: Sequence[Finding], arms: Sequence[Arm] = ARMS) -> tuple[Check, Check]:
+    """Return what is claimed and what was found, as an audit's checks: the control, then the promise.
 
     The second cannot hold where the first does not: an attack that never succeeds proves nothing by failing.
     """
@@ -27,22 +27,22 @@ def claims(findings: Sequence[Finding], arms: Sequence[Arm] = ARMS) -> list[Mapp
     audited = f"{counted(shown, 'image')} of {len(control)} shown"
     if not proves:
         audited += ": this attack proves nothing"
-    return [
-        {
-            "name": "reconstruction without protection",
-            "claimed": "an attack that can show a patient's image where nothing protects it",
-            "audited": audited,
-            "holds": proves,
-            "figures": {"shown": shown, "images": len(control)},
-        },
-        {
-            "name": "reconstruction under differential privacy",
-            "claimed": "no image is shown, and none is nearer to the truth than another patient's is",
-            "audited": f"{counted(seen, 'image')} of {len(protected)} shown",
-            "holds": proves and bool(protected) and seen == 0,
-            "figures": {"shown": seen, "images": len(protected)},
-        },
-    ]
+    return (
+        Check(
+            name="reconstruction, control",
+            claimed="where nothing protects an image, the attack shows it",
+            audited=audited,
+            holds=proves,
+            figures={"shown": shown, "images": len(control)},
+        ),
+        Check(
+            name="reconstruction",
+            claimed="no picture is nearer to the true image than another patient's is",
+            audited=f"{counted(seen, 'image')} of {len(protected)} shown",
+            holds=proves and bool(protected) and seen == 0,
+            figures={"shown": seen, "images": len(protected)},
+        ),
+    )
 
 
 def _is_seen(finding: Finding) -> bool:
