@@ -145,7 +145,7 @@ def test_an_update_of_prepared_weights_lists_the_features(scene: Scene) -> None:
     attack.network.load_state_dict(dict(before))
     # The sensitivities of any image will do: these are of noise.
     other = reading._sensitivities(attack.network, noise(1, 48, 48), wanted.identity, attack.loss)
-    found = reading._divided((before[READ] - after[READ]).flatten(1).double(), other)
+    found = reading._inverse(other) @ (before[READ] - after[READ]).flatten(1).double()
     features = reading._features_of(attack.network, wanted.image[None], wanted.identity).double()
     factor = (found * features).sum() / found.square().sum()
     assert (factor * found - features).norm() < 0.01 * (features - features.mean()).norm()

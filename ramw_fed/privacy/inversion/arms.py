@@ -223,7 +223,7 @@ class Attack:
         self.network.load_state_dict(dict(before))
         seed = derive_seed(self.seed, arm.name, number)
         if arm.is_prepared:
-            picture = read_image(self.network, before, after, wanted.identity, self.loss, seed=seed)
+            picture = read_image(self.network, before, after, wanted.identity, wanted.label, self.loss, seed=seed)
         else:
             names = [name for name, _ in self.network.named_parameters()]
             gradient = [before[name] - after[name] for name in names]

@@ -15,25 +15,27 @@ Weights = Mapping[str, Tensor]
 
 # Channels and places behind which no signal is left are not read.
 _LEAST_SIGNAL = 1e-3
-_PASSES, _SEARCH_STEPS, _SEARCH_RATE, _SMOOTHNESS = 3, 200, 0.05, 0.01
+_PASSES, _SEARCH_STEPS, _SEARCH_RATE, _SMOOTHNESS = 3, 200, 0.1, 0.03
 # Geiping et al. search with these (their section 5): Adam on signs, whose rate falls at 3/8, 5/8 and 7/8.
 _MATCH_RATE, _MATCH_SMOOTHNESS, _FALLS = 0.1, 1e-2, (3 / 8, 5 / 8, 7 / 8)
 
 
 def read_image(
-    network: nn.Module, before: Weights, after: Weights, identity: Tensor, loss: Loss, *, seed: int
+    network: nn.Module, before: Weights, after: Weights, identity: Tensor, target: Tensor, loss: Loss, *, seed: int
 ) -> Tensor:
     """Return the image ``(S, S)`` that an update from prepared weights shows, standardised.
 
     The change of one convolution is (sensitivity of each place) x (features of each place). The sensitivities are the
     same for every image to a thousandth, so any image gives them; dividing by them leaves the features, up to a
-    factor, and an image is sought that has them. Where several images were trained on, it is their weighted mean.
+    factor, and an image is sought that has them. Where several images were trained on, it is their weighted mean;
+    where noise was added, places count the less the more the division enlarges it.
 
     Args:
         network: The default erosion network.
         before: Prepared weights.
         after: Those that left the center.
         identity: ``(joints, S, S)`` the channels after the image.
+        target: ``(1,)`` the label; only the sign of the change depends on it.
         loss: Of the task.
         seed: Of the image from which the search starts.
     """
@@ -42,9 +44,12 @@ def read_image(
     generator = torch.Generator().manual_seed(seed)
     image = 0.1 * torch.randn(1, *identity.shape[1:], generator=generator)
     is_inside = _patches(torch.ones(1, before[READ].shape[1], 2 * PLACES, 2 * PLACES)) > 0
+    sign = 1 - 2 * float(target)
     for _ in range(_PASSES):
-        features = _divided(change, _sensitivities(network, standardize(image), identity, loss))
-        image = _search(network, image, identity, features.float(), is_inside)
+        inverse = _inverse(_sensitivities(network, standardize(image), identity, loss))
+        enlarged = inverse.norm(dim=1, keepdim=True)
+        trust = is_inside * (enlarged.min() / enlarged)
+        image = _search(network, image, identity, _levelled(sign * inverse @ change, trust).float(), trust.float())
     return standardize(image)[0]
 
 
@@ -104,12 +109,20 @@ def _sensitivities(network: nn.Module, image: Tensor, identity: Tensor, loss: Lo
     return sensitivities[0].flatten(1).double()
 
 
-def _divided(change: Tensor, sensitivities: Tensor) -> Tensor:
-    """Return ``(places, features)`` with change = sensitivities x features, in the sense of least squares."""
+def _inverse(sensitivities: Tensor) -> Tensor:
+    """Return ``(places, channels)``: times the change it gives the features, in the sense of least squares."""
     left, values, right = torch.linalg.svd(sensitivities, full_matrices=False)
-    inverse = torch.where(values > _LEAST_SIGNAL * values[0], 1 / values.clamp(min=1e-300), 0.0)
-    features: Tensor = (right.T * inverse) @ (left.T @ change)
-    return features
+    inverse: Tensor = (right.T * torch.where(values > _LEAST_SIGNAL * values[0], 1 / values, 0.0)) @ left.T
+    return inverse
+
+
+def _levelled(features: Tensor, trust: Tensor, by: Tensor | None = None) -> Tensor:
+    """Return features without mean and spread, those of ``by``: clipping and the other images' labels change both."""
+    by = features if by is None else by
+    total = trust.sum()
+    mean = (trust * by).sum() / total
+    spread = ((trust * (by - mean) ** 2).sum() / total).sqrt()
+    return (features - mean) / spread.clamp(min=1e-30)
 
 
 def _features_of(network: nn.Module, image: Tensor, identity: Tensor) -> Tensor:
@@ -120,17 +133,14 @@ def _patches(features: Tensor) -> Tensor:
     return functional.unfold(features, 3, padding=1, stride=2)[0].T
 
 
-def _search(network: nn.Module, start: Tensor, identity: Tensor, wanted: Tensor, is_inside: Tensor) -> Tensor:
+def _search(network: nn.Module, start: Tensor, identity: Tensor, wanted: Tensor, trust: Tensor) -> Tensor:
     image = start.clone().requires_grad_()
-    length = wanted.square().sum().clamp(min=1e-30)
 
     def distance() -> Tensor:
         seen = standardize(image)
         own = _features_of(network, seen, identity)
-        # The factor is not known where gradients were clipped: the one that fits best now.
-        factor = (own.detach() * wanted).sum() / length
-        gaps = (own - factor * wanted)[is_inside]
-        return gaps.abs().mean() + _SMOOTHNESS * _variation(seen)
+        gaps = trust * (_levelled(own, trust, own.detach()) - wanted)
+        return gaps.abs().sum() / trust.sum() + _SMOOTHNESS * _variation(seen)
 
     _descend(image, distance, _SEARCH_STEPS, rate=_SEARCH_RATE, falls=(0.5, 0.75, 0.9), signed=False)
     return image.detach()
