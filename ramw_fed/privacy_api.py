@@ -84,8 +84,7 @@ def audit(
     Raises:
         PrivacyError: The run is not private, or no audit could refuse so large an epsilon.
     """
-    more = [("reconstruction", lambda: reconstruct(out, watch=watch).checks)]
-    found = run_audit(config, epsilon=epsilon, more=more, watch=watch)
+    found = run_audit(config, epsilon=epsilon, more=[lambda: reconstruct(out, watch=watch).checks], watch=watch)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "audit.json").write_text(json.dumps(found.as_dict(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
