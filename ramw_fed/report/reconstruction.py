@@ -82,7 +82,8 @@ def _pictures(jpeg: bytes) -> Section:
         "1 for the same picture, 0 for an unrelated one. Place: where the true image stands among those of all other "
         "patients, by likeness to what the attacker sees; place 1 names the patient. An orange frame marks a "
         "reconstruction: place 1, and at most half as far from the truth as the nearest other patient's image. "
-        "Brightness and contrast are set to the true image's."
+        "Brightness and contrast are set to the true image's. "
+        "A usual round without protection shows a blend of all its images."
     )
     return Section(
         name="pictures",
@@ -163,7 +164,7 @@ def _promises(facts: Facts, arms: list[str]) -> Table:
 def _attacker(facts: Facts) -> Section:
     given: list[Text] = [
         ("the update, as the bytes of its packet, and the weights that were sent; software and settings are public",),
-        ("which joint the image shows",),
+        ("which joint the image shows, and whether it is eroded",),
         (
             "the settings: plain steps (SGD), no augmentation, a learning rate so small that the network stays as "
             "prepared. A coordinator sets all of them",
@@ -174,8 +175,8 @@ def _attacker(facts: Facts) -> Section:
             "picture is then read out by division, and by a search for an image with those features",
         ),
         (
-            "with ordinary weights also the label: an image is sought whose gradient points the same way (Zhu et al. "
-            "2019; Geiping et al. 2020), in ",
+            "with ordinary weights an image is sought whose gradient points the same way (Zhu et al. 2019; "
+            " Geiping et al. 2020), in ",
             facts.number("match_steps", form=counted),
             " steps from noise",
         ),
