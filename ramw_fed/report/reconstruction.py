@@ -175,7 +175,7 @@ def _attacker(facts: Facts) -> Section:
             "picture is then read out by division, and by a search for an image with those features",
         ),
         (
-            "with ordinary weights an image is sought whose gradient points the same way (Zhu et al. 2019; "
+            "with ordinary weights an image is sought whose gradient points the same way (Zhu et al. 2019;"
             " Geiping et al. 2020), in ",
             facts.number("match_steps", form=counted),
             " steps from noise",
