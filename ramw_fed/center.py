@@ -58,7 +58,7 @@ class Update:
         steps: Steps of the optimizer that were done.
         loss: Mean plain loss over the steps, without any correction; None where patients are protected.
         squared_drift: Squared distance of the parameters from the round's start.
-        seconds: Wall time of the training.
+        seconds: Wall time of the training; 0 where patients are protected.
         worker: Number of the process that did it.
         device: What it computed on, ``cpu`` or ``cuda``.
         own: The other tensors after the local steps: they stay at the center, which goes on from them.
@@ -116,7 +116,7 @@ class Center:
             examples=patients if self.config.is_private else len(examples),
             validation=len(self._read(task, "val")) if told else self._num_paid_for(task),
             test=len(task.of(self.cohort, "test").radiographs) if told else 0,
-            counts=task.counts(examples, self.config.training(task.name)),
+            counts={} if self.config.is_private else task.counts(examples, self.config.training(task.name)),
         )
 
     def training_patients(self, task: Task) -> NDArray[np.str_]:
@@ -177,7 +177,8 @@ class Center:
             steps=log.steps,
             loss=log.loss,
             squared_drift=squared_drift(params, [weights[name].to(self.device) for name in names]),
-            seconds=time.perf_counter() - started,
+            # How long it took tells who was drawn.
+            seconds=0.0 if private else time.perf_counter() - started,
             worker=os.getpid(),
             device=self.device.type,
             own=own,

@@ -463,13 +463,14 @@ class RunConfig(Knobs):
             found.append("pool trains on all centers' patients as one, and each center has a ledger of its own")
         if self.split == "grouped":
             found.append(
-                "split is 'grouped', where one patient's labels decide in which part others are; take 'by-name', or the "
-                "files' own"
+                "split is 'grouped', where one patient's labels decide in which part others are; take 'by-name', or "
+                "'official'"
             )
         if self.baselines:
             found.append("baselines trains without privacy; leave it out")
-        # A user's own task has its name in its code only.
-        for task in (*(name for name in TASK_CONFIGS if name in self.tasks), *self.others):
+        # A user's own task has its name in its code only: it may be called as a built-in one is.
+        known = tuple(TASK_CONFIGS) if any(":" in name for name in self.tasks) else self.tasks
+        for task in (*known, *self.others):
             training = self.training(task)
             if training.norm != "group":
                 found.append(f"{task}.norm is {training.norm!r}, whose statistics are patients'; set norm = 'group'")

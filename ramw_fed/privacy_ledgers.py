@@ -8,7 +8,8 @@ from ramw_fed import api
 from ramw_fed.config_sources import read_toml, resolve
 from ramw_fed.data.reading import scan
 from ramw_fed.errors import CohortError, ConfigError, LedgerError
-from ramw_fed.federation.opening import CenterFile, simulated_ledgers
+from ramw_fed.federation.center_file import CenterFile
+from ramw_fed.federation.opening import simulated_ledgers
 from ramw_fed.privacy.ledger import Ledger
 from ramw_fed.privacy.ledger_folder import Shelf
 from ramw_fed.privacy.spending import Spending

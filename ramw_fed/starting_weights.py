@@ -80,7 +80,8 @@ def is_protected(card: Card) -> bool:
     """Whether weights show patients of no center more than their ledgers say: taught by phantoms, or privately."""
     if card.notes.get(START) == UNPROTECTED:
         return False
-    return card.description.kind == "phantom" or card.notes.get("privacy") == "patient"
+    paid = card.notes.get("privacy") == "patient" and card.notes.get("evaluation") != "unprotected"
+    return card.description.kind == "phantom" or (paid and not card.notes.get("is_seeded"))
 
 
 def notes_of_start(task: Task, config: RunConfig) -> dict[str, str]:

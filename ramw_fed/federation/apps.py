@@ -22,7 +22,7 @@ from ramw_fed.errors import CohortError, ConfigError, PrivacyError, RamwFedError
 from ramw_fed.federation import records
 from ramw_fed.federation.coordinator import Recorder, coordinate
 from ramw_fed.federation.kept_updates import KeptUpdates
-from ramw_fed.federation.opening import Opened, open_account, open_center, run_tasks
+from ramw_fed.federation.opening import Opened, open_account, open_center, promised, run_tasks
 from ramw_fed.federation.own_tensors import OwnTensors
 from ramw_fed.federation.recorder import FolderRecorder
 from ramw_fed.federation.records import Order, Registration, read_order
@@ -31,6 +31,7 @@ from ramw_fed.manifest import VERSION, versions
 from ramw_fed.methods import Weights
 from ramw_fed.privacy.account import UPDATE, VALIDATION, Account
 from ramw_fed.privacy.ledger_book import Reservation
+from ramw_fed.privacy.ledger_file import Witness
 from ramw_fed.tasks.task import Table, Task
 
 # A mean over one patient is that patient's: such a center answers, and takes no part.
@@ -88,19 +89,29 @@ def _train(message: Message, order: Order, opened: Opened) -> Message:
 
 def _paid(what: str, order: Order, opened: Opened, make: Callable[[Account, Reservation], bytes]) -> bytes:
     """Return what is paid for; if it was before, and may have left, it is sent again and never made again."""
-    center, account, ticket = _own(opened), open_account(opened, order.config), order.ticket
+    account, ticket, kept = open_account(opened, order.config), order.ticket, _pinned(order, opened)
+    last = order.config.training(ticket.task).num_rounds
+    if not 1 <= ticket.round <= last:
+        raise PrivacyError(f"round {ticket.round} of {ticket.task} is asked for, and the run has {last}")
     if order.witness:
         account.ledger.refuse_older(order.witness)
-    kept = KeptUpdates(_state(order, opened), ticket.run, center.name)
     reservation = account.reserve(ticket.run, ticket.task, ticket.round, what)
     packed = kept.load(reservation, ticket.base)
-    if packed is None and reservation.left is not None:
+    if packed is None and (reservation.left is not None or kept.has_other(reservation)):
         reservation = account.reserve(ticket.run, ticket.task, ticket.round, what, again=True)
+    opened.remember(Witness(reservation.number, reservation.sha256))
     if packed is None:
         packed = make(account, reservation)
         kept.save(reservation, ticket.base, packed)
     account.ledger.release(reservation, hashlib.sha256(packed).hexdigest())
     return packed
+
+
+def _pinned(order: Order, opened: Opened) -> KeptUpdates:
+    """Return what the center keeps of a private run, whose configuration cannot change from order to order."""
+    kept = KeptUpdates(_state(order, opened), order.ticket.run, _own(opened).name)
+    kept.pin(promised(order.config))
+    return kept
 
 
 def _train_privately(task: Task, order: Order, center: Center, account: Account, reservation: Reservation) -> bytes:
@@ -112,7 +123,7 @@ def _train_privately(task: Task, order: Order, center: Center, account: Account,
 
 def _validate(message: Message, order: Order, opened: Opened) -> Message:
     center, task = _own(opened), _task(order)
-    _refuse_to_tell(order)
+    _refuse_to_tell(order, opened)
     if order.config.pays_to_validate and len(center.validation_patients(task)):
         packed = _paid(VALIDATION, order, opened, partial(_validate_privately, task, order, center))
     elif order.config.pays_to_validate:
@@ -130,7 +141,7 @@ def _validate_privately(task: Task, order: Order, center: Center, account: Accou
 
 def _measure(message: Message, order: Order, opened: Opened) -> Message:
     center, task = _own(opened), _task(order)
-    _refuse_to_tell(order)
+    _refuse_to_tell(order, opened)
     weights = in_precision(_all_weights(order, opened), order.config.precision)
     table = center.measure(task, weights, order.split)
     if opened.peers:  # one machine simulates all centers: no border is crossed
@@ -142,8 +153,12 @@ def _measure(message: Message, order: Order, opened: Opened) -> Message:
     return records.summary_answer(message, order, center.name, scopes)
 
 
-def _refuse_to_tell(order: Order) -> None:
+def _refuse_to_tell(order: Order, opened: Opened) -> None:
     """Validation and test patients are the center's patients too."""
+    if order.config.is_private:
+        _pinned(order, opened)
+    if order.config.is_private and order.ticket.purpose == "measure" and order.split != "test":
+        raise PrivacyError(f"patients of the {order.split} split are to be measured; only those of test may be")
     is_paid = order.config.pays_to_validate and order.ticket.purpose == "validate"
     if not order.config.is_evaluated and not is_paid:
         raise PrivacyError(
@@ -203,8 +218,8 @@ def _register(opened: Opened, config: RunConfig) -> Registration:
     cohort, left_out = opened.cohort.sha256, opened.cohort.left_out_counts
     if center and config.is_private:
         account = open_account(opened, config)  # a center without its ledger refuses before the first round
-        if not opened.peers:  # a hash, or a count of faults, may give a patient away
-            cohort, left_out = account.ledger.opaque(cohort), {}
+        if not opened.peers:  # a hash of files, or a count of faults, would tell when a patient's record changed
+            cohort, left_out = account.ledger.opaque("cohort"), {}
     if center and len({radiograph.patient for radiograph in center.cohort.radiographs}) < _FEWEST_PATIENTS:
         tasks = {}
     return Registration(

@@ -52,7 +52,7 @@ class State:
     """Where a federation stands after ``round`` complete rounds, over the radiographs of hash ``cohort``.
 
     ``run`` is its opaque name, which it keeps when it is resumed: centers find their own tensors by it. ``charges`` is
-    what each center last said of its patients' privacy, as ``asdict(Charge)``; empty where nobody is protected.
+    what each center last said of its patients' privacy, with all that it released (``promises.py``).
     """
 
     run: str = ""

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ramw_fed.errors import StateError
+from ramw_fed.errors import PrivacyError, StateError
 from ramw_fed.learning.weights_file import sync_folder
 from ramw_fed.privacy.ledger_book import Reservation
 from ramw_fed.wording import as_file_name
@@ -62,6 +62,27 @@ class KeptUpdates:
         if packed is not None and reservation.left not in (None, hashlib.sha256(packed).hexdigest()):
             return None
         return packed
+
+    def has_other(self, reservation: Reservation) -> bool:
+        """Whether anything is kept of a reservation, also of other weights: the ledger may be older than what left."""
+        pattern = f"{reservation.what}-{reservation.round_number:05d}-{reservation.attempt}-*.safetensors"
+        return any(self._path(reservation, "").parent.glob(pattern))
+
+    def pin(self, promise: str) -> None:
+        """Hold the run to what its first order said.
+
+        Raises:
+            PrivacyError: It says something else now.
+        """
+        path = self.folder / self.run / as_file_name(self.center) / "configuration.sha256"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(promise, encoding="utf-8")
+        if path.read_text(encoding="utf-8") != promise:
+            raise PrivacyError(
+                "the run's configuration is not that of its first order: what was promised to patients cannot change "
+                "on the way; begin a new run"
+            )
 
     def _path(self, reservation: Reservation, base: str) -> Path:
         name = f"{reservation.what}-{reservation.round_number:05d}-{reservation.attempt}-{base[:16]}.safetensors"

@@ -1,125 +1,32 @@
 """From a node to its center: whose radiographs this process may read, and where they are."""
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from ramw_fed.center import Center
 from ramw_fed.config import FIXED, SETTLED, RunConfig
-from ramw_fed.config_sources import read_toml, resolve
+from ramw_fed.config_sources import resolve
 from ramw_fed.data.cohort import Cohort
 from ramw_fed.data.layout import LEDGERS
 from ramw_fed.data.reading import read_run_cohort
-from ramw_fed.errors import CohortError, ConfigError, PrivacyError
-from ramw_fed.knobs import Knobs, knob, nest
+from ramw_fed.errors import CohortError, ConfigError
+from ramw_fed.federation.center_file import LEDGER_MARK, CenterFile
+from ramw_fed.knobs import flatten, nest
 from ramw_fed.methods import get_method
 from ramw_fed.privacy.account import Account
 from ramw_fed.privacy.ledger import Ledger
-from ramw_fed.privacy.ledger_folder import Shelf
-from ramw_fed.privacy.randomness import SEED_VARIABLE, from_environment
-from ramw_fed.run_folder import RunFolder
+from ramw_fed.privacy.ledger_file import Witness
+from ramw_fed.run_folder import RunFolder, write_atomically
 from ramw_fed.tasks import get_task
 from ramw_fed.tasks.task import Task
 
 CENTER_FILE = "center-file"
 PARTITION = "partition-id"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CenterFile(Knobs):
-    """``center.toml``: what a hospital says of itself. The run cannot change it."""
-
-    table: ClassVar[str] = "center.toml"
-
-    name: str = knob("", "name of the center, as the coordinator waits for it")
-    data: str = knob("", "folder with the center's own radiographs, in a form of docs/data.md; relative to this file")
-    share_values: bool = knob(
-        False, "whether the values of single radiographs may leave, beside the center's own summary of them"
-    )
-    share_counts: bool = knob(
-        False,
-        "whether numbers of joints by class may leave: for a prior of all centers, or a threshold or calibration",
-    )
-    state: str = knob(
-        "state", "folder in which the center keeps its own tensors of a run between rounds; relative to this file"
-    )
-    ledger: str = knob(
-        "ledger",
-        "folder of the center's privacy ledger, which `ramw-fed privacy ledger init` makes; relative to this file",
-    )
-    require_privacy: str = knob(
-        "with-ledger",
-        "refuse runs that do not protect each patient: always, and with them metrics outside of the protection; "
-        "with-ledger: where the center has a privacy ledger, whose promise such a run would break; or never",
-        choices=("always", "with-ledger", "never"),
-    )
-    own_code: tuple[str, ...] = knob(
-        (), "methods and tasks beside the built-in ones that a run may take, as package.file:NAME; you have read them"
-    )
-
-    @classmethod
-    def open(cls, path: Path) -> "CenterFile":
-        """Read the file; ``data``, ``state`` and ``ledger`` are made absolute.
-
-        Raises:
-            ConfigError: It cannot be read, a key is unknown, or name or data is missing.
-        """
-        raw = cls.read(read_toml(path), where=f" in {path.name}")
-        if not (raw.name and raw.data and raw.state and raw.ledger):
-            raise ConfigError(f"{path.name} must set name and data, and may not leave state or ledger empty")
-        folders = {name: str((path.parent / getattr(raw, name)).resolve()) for name in ("data", "state", "ledger")}
-        return replace(raw, **folders)  # type: ignore[arg-type]
-
-    def refuse_unprotected(self, config: RunConfig) -> None:
-        """Refuse a run that protects patients less than this center demands, or whose noise could be repeated.
-
-        Raises:
-            PrivacyError: With the knobs on both sides.
-        """
-        is_promised = self.require_privacy == "with-ledger" and not Shelf(Path(self.ledger), self.name).is_empty
-        if self.require_privacy == "always" and config.evaluation == "unprotected":
-            raise PrivacyError(
-                "require-privacy is 'always' in center.toml, and the run has evaluation = 'unprotected'; take 'none' "
-                "or 'paid'"
-            )
-        if not config.is_private and (is_promised or self.require_privacy == "always"):
-            why = ", and there is a privacy ledger, whose promise this run would break" if is_promised else ""
-            raise PrivacyError(
-                f"the run says privacy = {config.privacy!r}, require-privacy in center.toml is {self.require_privacy!r}"
-                f"{why}; ask for a run with privacy = 'patient'"
-            )
-        if config.is_private and from_environment().is_seeded:
-            raise PrivacyError(
-                f"{SEED_VARIABLE} is set where this center runs: noise that can be repeated protects nobody; unset it"
-            )
-
-    def refuse_to_count(self, config: RunConfig) -> None:
-        """Refuse a run that asks for counts by class which this center does not share.
-
-        Raises:
-            ConfigError: With the knobs on both sides.
-        """
-        if config.asks_for_counts and not self.share_counts:
-            raise ConfigError(
-                "the run asks for numbers of joints by class (erosion.prior, threshold-rule or calibration); set "
-                "share-counts = true in center.toml to allow it, or ask for a run with 'local', 'fixed' and 'none'"
-            )
-
-    def refuse_other_code(self, config: RunConfig) -> None:
-        """Refuse a run that would import what this center has not allowed.
-
-        Raises:
-            ConfigError: With the names.
-        """
-        wanted = {name for name in (config.method, *config.tasks) if ":" in name}
-        foreign = ", ".join(sorted(wanted - set(self.own_code)))
-        if foreign:
-            raise ConfigError(
-                f"the run takes code that this center does not allow: {foreign}; read it, then name it in own-code"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +48,18 @@ class Opened:
     shares_values: bool
     state: Path | None
     ledgers: Path
+
+    def remember(self, witness: Witness) -> None:
+        """Keep an entry of the ledger apart from it, so that an older copy of its folder is found in any run."""
+        if self.state is not None and not self.peers:
+            self.state.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.state / LEDGER_MARK, json.dumps(asdict(witness)))
+
+    @property
+    def remembered(self) -> Witness | None:
+        """What was kept last; None where nothing was, or where centers are simulated."""
+        path = None if self.state is None or self.peers else self.state / LEDGER_MARK
+        return Witness(**json.loads(path.read_text(encoding="utf-8"))) if path and path.exists() else None
 
 
 def forget_centers() -> None:
@@ -175,6 +94,8 @@ def open_center(node_config: Mapping[str, Any], config: RunConfig) -> Opened:
         own.refuse_other_code(config)
         own.refuse_to_count(config)
         own.refuse_unprotected(config)
+        if config.is_private:
+            config = replace(config, quarantine=own.quarantine, allow_leakage=own.allow_leakage)
         center = _center(own.name, own.data, _key(config))
         center.config = config
         return Opened(
@@ -215,7 +136,17 @@ def open_account(opened: Opened, config: RunConfig) -> Account:
     center, tasks = opened.center, run_tasks(config)
     everyone = {radiograph.patient for radiograph in center.cohort.radiographs}
     patients = {name: center.num_training_patients(task) for name, task in tasks.items()}
-    return Account(Ledger.open(opened.ledgers, center.name, everyone), config, center.name, patients)
+    ledger, seen = Ledger.open(opened.ledgers, center.name, everyone), opened.remembered
+    if seen:
+        ledger.refuse_older(seen)
+    return Account(ledger, config, center.name, patients)
+
+
+def promised(config: RunConfig) -> str:
+    """Return a hash of what a private run says of itself, which no later order may change."""
+    said = flatten(config.deciding())
+    kept = {name: said[name] for name in sorted(set(said) - (SETTLED - FIXED))}
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
 
 
 def simulated_ledgers(cohort: Path) -> Path:

@@ -1,6 +1,6 @@
 """What the manifest says of privacy: unit, epsilon and delta of each center, how it was counted, what else left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -15,14 +15,18 @@ _COVERED = "covered by epsilon"
 
 
 def privacy_record(
-    config: RunConfig, charges: Mapping[str, Mapping[str, Any]], rounds: Sequence[Mapping[str, Any]]
+    config: RunConfig,
+    charges: Mapping[str, Mapping[str, Any]],
+    rounds: Sequence[Mapping[str, Any]],
+    centers: Iterable[str],
 ) -> dict[str, Any] | None:
     """Return the manifest's ``privacy``; None where the run protects nobody.
 
     Args:
         config: The run's.
-        charges: Center to what it last said, as ``asdict(Charge)``.
+        charges: Center to what it last said, as ``promises.py`` keeps it.
         rounds: Lines of ``rounds.jsonl``.
+        centers: All that were asked.
     """
     if not config.is_private:
         return None
@@ -40,6 +44,8 @@ def privacy_record(
         },
         "clip_norm": {task: config.training(task).clip_norm for task in sorted(run_tasks(config))},
         "centers": {center: _of_center(center, charges[center], rounds, config) for center in sorted(charges)},
+        # No answer of theirs came that could be read: what they spent stands in their ledgers, at most the run's plan.
+        "untold": sorted(set(centers) - set(charges)),
         "largest_epsilon": max((charge["epsilon"]["pld"] for charge in charges.values()), default=None),
         "releases": releases(config),
     }
@@ -93,7 +99,8 @@ def releases(config: RunConfig) -> list[dict[str, str]]:
         {"what": "early stopping", "cost": _FIXED},
         {"what": "threshold and calibration", "cost": evaluation if chosen else _FIXED},
         {"what": "test metrics", "cost": evaluation},
-        {"what": "seconds and memory of a round", "cost": "not covered: time depends on which patients are drawn"},
+        {"what": "seconds of a round", "cost": "off: not told; not covered is when an answer arrives"},
+        {"what": "that a center failed", "cost": "not covered: a file that cannot be read, memory that ends"},
     ]
 
 

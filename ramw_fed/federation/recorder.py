@@ -111,7 +111,7 @@ class FolderRecorder:
 
     def _manifest(self, outcome: Outcome) -> dict[str, Any]:
         rounds = self.folder.rounds()
-        privacy = privacy_record(self.config, outcome.state.charges, rounds)
+        privacy = privacy_record(self.config, outcome.state.charges, rounds, outcome.roll.nodes)
         return {
             **({"privacy": privacy} if privacy else {}),
             "versions": versions(),
@@ -139,6 +139,8 @@ def _protection(config: RunConfig, state: State) -> dict[str, Any]:
     worst = max(state.charges.values(), key=lambda charge: charge["epsilon"]["pld"], default=None)
     return {
         "privacy": config.privacy,
+        "evaluation": config.evaluation,
+        "is_seeded": any(charge["is_seeded"] for charge in state.charges.values()),
         **({"epsilon": worst["epsilon"]["pld"], "delta": worst["delta"]} if worst else {}),
     }
 

@@ -6,6 +6,7 @@ and a number without a meaning. Texts of errors stay at the center: they may hol
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -166,12 +167,11 @@ def read_order(message: Message) -> Order:
     """
     try:
         order, config = message.content.config_records[_ORDER], message.content.config_records[_CONFIG]
-        ticket = Ticket(**json.loads(str(order["ticket"])))
+        ticket = _checked(Ticket(**json.loads(str(order["ticket"]))))
         split: Any = order["split"]
         if split not in SPLITS:
             raise ValueError("no such split")
         best_own = _count(order["best-own"], "best-own")
-        _count(ticket.own, "own")
         seen = str(order["witness"])
         witness = Witness(**json.loads(seen)) if seen else None
     except (KeyError, TypeError, ValueError) as error:
@@ -179,8 +179,23 @@ def read_order(message: Message) -> Order:
     weights: dict[str, Tensor] = {}
     for blob in (_read_blob(message.content, _PACKET), _read_blob(message.content, _START)):
         weights |= unpack(blob).tensors if blob else {}
+    if ticket.base != (fingerprint(packed) if (packed := _read_blob(message.content, _PACKET)) else ""):
+        raise UpdateError("the weights are not those that the order names; coordinator and center must run one version")
     resolved = _resolve(json.dumps(dict(config), sort_keys=True))
     return Order(ticket=ticket, config=resolved, split=split, weights=weights, best_own=best_own, witness=witness)
+
+
+def _checked(ticket: Ticket) -> Ticket:
+    """Return a ticket whose parts may name files and rounds."""
+    _count(ticket.round, "round")
+    _count(ticket.own, "own")
+    patterns = {"run": "[0-9a-f]{16}", "nonce": "[0-9a-f]{32}", "base": "([0-9a-f]{64})?"}
+    for name, pattern in patterns.items():
+        if not re.fullmatch(pattern, str(getattr(ticket, name))):
+            raise ValueError(f"{name} is not {pattern}")
+    if ticket.purpose not in MESSAGE_TYPES:
+        raise ValueError("no such purpose")
+    return ticket
 
 
 @lru_cache(maxsize=8)

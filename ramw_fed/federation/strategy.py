@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
@@ -25,13 +26,13 @@ from ramw_fed.federation.enrolment import Roll
 from ramw_fed.federation.exchange import exchange
 from ramw_fed.federation.measurements import Measured
 from ramw_fed.federation.packets import shapes
+from ramw_fed.federation.promises import Promises
 from ramw_fed.federation.records import MESSAGE_TYPES, Purpose, Ticket
 from ramw_fed.federation.round_record import add_sums, center_record, is_learned, rejection_records
 from ramw_fed.federation.validation import Question, Rejection, Sifted
 from ramw_fed.knobs import required
 from ramw_fed.methods.method import Method, Weights
 from ramw_fed.privacy.account import Charge
-from ramw_fed.privacy.ledger_file import Witness
 from ramw_fed.privacy.workload import validation as plan_validation
 from ramw_fed.privacy.workload import workload
 from ramw_fed.tasks.task import Sums, Task, is_better
@@ -70,6 +71,7 @@ class RamwStrategy(Strategy):
         self.roll = roll
         self.state = state
         self.listener = listener
+        self.promises = Promises(config, roll, state.charges)
         self.seconds: dict[Purpose, float] = {}
         self._round = state.round
         self._questions: list[Question] = []
@@ -133,8 +135,9 @@ class RamwStrategy(Strategy):
             task = question.ticket.task
             enrolment = self.roll.enrolments[task][question.center]
             planned = workload(self.config.training(task), enrolment.patients) if self.config.is_private else None
-            update = validation.read_checked_update(reply, question, expected[task], enrolment, planned)
-            self._keep_charge(question.center, update.charge)
+            keep = partial(self.promises.keep, question.center)
+            update = validation.read_checked_update(reply, question, expected[task], enrolment, planned, keep)
+            self.promises.check(question.center, update.charge, is_update=True)
             self._expected_s["train", task, question.center] = update.seconds
             return update
 
@@ -183,8 +186,9 @@ class RamwStrategy(Strategy):
             return measurements.check_sums((name, sums), question, self.tasks[task], examples), None
         planned = plan_validation(self.config.training(task), examples)
         noise = required(self.config.evaluation_noise, "evaluation-noise")
+        self.promises.keep(question.center, charge)
         found = measurements.check_noisy_sums(answer, question, self.tasks[task], planned, noise)
-        self._keep_charge(question.center, charge)
+        self.promises.check(question.center, charge, is_update=False)
         return found, charge
 
     def summary(self) -> None:
@@ -222,12 +226,6 @@ class RamwStrategy(Strategy):
         }
         if not record["aggregated"]:
             self._fail(task, len(valid))
-
-    def _keep_charge(self, center: str, charge: Charge | None) -> None:
-        """Keep the latest entry of the center's ledger: it is owed whether or not what it paid for is taken."""
-        before = self.state.charges.get(center)
-        if charge and (before is None or before["witness"]["number"] < charge.witness.number):
-            self.state.charges[center] = asdict(charge)
 
     def _fail(self, task: str, num_valid: int) -> None:
         state, record = self.state.tasks[task], self._records[task]
@@ -269,7 +267,6 @@ class RamwStrategy(Strategy):
                 )
                 question = Question(node=self.roll.nodes[center], center=center, ticket=ticket)
                 config = self.config.with_training(task, self.config.training(task).at(center))
-                seen = self.state.charges.get(center)
                 content = records.order_content(
                     ticket,
                     config,
@@ -277,7 +274,7 @@ class RamwStrategy(Strategy):
                     packed=blob,
                     own_start=b"" if own else start,
                     best_own=state.best_own_rounds.get(center, 0),
-                    witness=Witness(**seen["witness"]) if seen else None,
+                    witness=self.promises.witness(center),
                 )
                 self._bytes_down[task, center] = len(blob) + (0 if own else len(start))
                 message = Message(content, question.node, MESSAGE_TYPES[purpose], group_id=nonce)

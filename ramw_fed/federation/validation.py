@@ -154,6 +154,7 @@ def read_checked_update(
     expected: Mapping[str, Shape],
     enrolment: Enrolment,
     planned: Workload | None = None,
+    told: Callable[[Charge | None], None] = lambda _: None,
 ) -> Update:
     """Return a center's update, with every check that needs no other update.
 
@@ -163,6 +164,7 @@ def read_checked_update(
         expected: Its tensors.
         enrolment: What the center registered.
         planned: How a private run draws on the center's patients; None where it protects nobody.
+        told: Hears what the update cost before it is checked.
 
     Raises:
         UpdateError: With the code of the first check that failed.
@@ -172,6 +174,7 @@ def read_checked_update(
     except UpdateError as error:
         raise coded(TENSORS, str(error)) from error
     refuse_other_name(update.center, question)
+    told(update.charge)
     for name, tensor in sorted(update.weights.items()):
         if not _is_finite(tensor):
             raise coded(FINITE, f"{name!r} holds a value that is not finite")

@@ -20,6 +20,9 @@ def privacy(run: RunMaterial) -> Section | None:
         blocks.append(Paragraph((f"Noise was {said['randomness']}.",), kind="warning"))
     named = ("unit", "neighbours", "assumption", "mechanism", "sampling", "randomness")
     blocks.append(Items([(f"{name}: {said[name]}",) for name in named], title="What the guarantee is of"))
+    if said["untold"]:
+        words = f"No update of {', '.join(said['untold'])} came that could be read: what they spent, their ledgers say."
+        blocks.append(Paragraph((words,), kind="warning"))
     blocks += [_centers(facts), _releases(facts)]
     return Section(name="privacy", title="Privacy", blocks=blocks)
 

@@ -25,8 +25,9 @@ from ramw_fed.data.phantom.writer import write_phantom
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, FederationError
 from ramw_fed.federation.apps import server_app
+from ramw_fed.federation.center_file import CenterFile
 from ramw_fed.federation.inline import InlineGrid, InProcess, run_inline
-from ramw_fed.federation.opening import CenterFile, open_center
+from ramw_fed.federation.opening import open_center
 from ramw_fed.federation.recorder import FolderRecorder
 from ramw_fed.knobs import nest
 from ramw_fed.learning.weights_file import load_weights

@@ -22,8 +22,8 @@ from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, FederationError, StateError
 from ramw_fed.federation import recorder as recording
 from ramw_fed.federation.apps import server_app
+from ramw_fed.federation.center_file import CenterFile
 from ramw_fed.federation.inline import InlineGrid, InProcess, run_inline
-from ramw_fed.federation.opening import CenterFile
 from ramw_fed.federation.own_tensors import OwnTensors
 from ramw_fed.federation.packets import unpack
 from ramw_fed.federation.recorder import FolderRecorder

@@ -19,8 +19,9 @@ from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, FederationError, PrivacyError
 from ramw_fed.federation import apps, kept_updates
 from ramw_fed.federation import recorder as recording
+from ramw_fed.federation.center_file import CenterFile
 from ramw_fed.federation.inline import InProcess
-from ramw_fed.federation.opening import CenterFile, simulated_ledgers
+from ramw_fed.federation.opening import simulated_ledgers
 from ramw_fed.federation.packets import Packet, pack, unpack
 from ramw_fed.federation.privacy_record import privacy_record
 from ramw_fed.methods import get_method

@@ -13,18 +13,20 @@ from typing import Any
 
 import pytest
 import torch
-from flwr.app import Context, Message
+from flwr.app import Array, Context, Message, RecordDict
 
 from ramw_fed.center import Center, initial_weights
 from ramw_fed.config import RunConfig
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, FederationError, PrivacyError
-from ramw_fed.federation import apps, kept_updates
+from ramw_fed.federation import apps, kept_updates, records
 from ramw_fed.federation import recorder as recording
 from ramw_fed.federation.apps import server_app
+from ramw_fed.federation.center_file import CenterFile
+from ramw_fed.federation.flower_private import become_server, stamp
 from ramw_fed.federation.inline import InlineGrid, InProcess
-from ramw_fed.federation.opening import CenterFile, simulated_ledgers
-from ramw_fed.federation.packets import unpack
+from ramw_fed.federation.opening import forget_centers, simulated_ledgers
+from ramw_fed.federation.packets import Packet, pack, unpack
 from ramw_fed.federation.recorder import FolderRecorder
 from ramw_fed.methods import get_method
 from ramw_fed.privacy import ledger_file
@@ -413,7 +415,7 @@ def test_rounds_in_three_processes_spend_what_rounds_in_one_spend(
             run(config)
         except Killed:
             assert stop < 9
-        apps.open_center.__globals__["forget_centers"]()  # as a new process would
+        forget_centers()  # as a new process would
     assert ledger(own_root, "HU").events() == events
     assert ledger(own_root, "HU").epsilons() == wanted
 
@@ -422,7 +424,11 @@ CHARGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "another sampling rate": lambda charge: charge.update(sampling_rate=0.01),
     "fewer steps": lambda charge: charge.update(steps=1),
     "no noise": lambda charge: charge.update(noise_multiplier=0.0),
+    "less noise than the run's": lambda charge: charge.update(noise_multiplier=0.001),
+    "an epsilon of nothing": lambda charge: charge.update(epsilon={"pld": 0.0, "prv": 0.0, "rdp": 0.0}),
+    "more spent than its cap": lambda charge: charge.update(spent=1e6),
     "delta of 1": lambda charge: charge.update(delta=1.0),
+    "delta of one in two": lambda charge: charge.update(delta=0.5),
     "nan": lambda charge: charge.update(spent=float("nan")),
     "text": lambda charge: charge.update(cap="high"),
     "no epsilon": lambda charge: charge.update(epsilon={}),
@@ -432,28 +438,154 @@ CHARGES: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("fault", CHARGES)
 def test_an_update_with_another_charge_is_not_taken(configured: Any, fault: str) -> None:
-    from ramw_fed.federation.packets import Packet, pack
-
     class Lies(InProcess):
         def results(self, timeout_s: float) -> list[Any]:
             done = super().results(timeout_s)
             for reply, _ in done:
                 if not reply.has_error() and reply.metadata.message_type == "train":
-                    record = reply.content.array_records["packet"]
-                    packet = unpack(record["answer"].data)
-                    header = json.loads(json.dumps(dict(packet.header)))
-                    if header["center"] == "HU":
-                        CHARGES[fault](header["charge"])
-                        from flwr.app import Array
-
-                        blob = pack(Packet(header=header, tensors=packet.tensors))
-                        record["answer"] = Array("uint8", (len(blob),), "safetensors", blob)
+                    change(reply, lambda header: CHARGES[fault](header["charge"]) if header["center"] == "HU" else None)
             return done
 
     folder = run(configured(num_rounds=1), Lies())
     (record,) = folder.rounds()
     assert set(record["centers"]) == set(CENTERS) - {"HU"}
     assert [one["center"] for one in record["rejections"]] == ["HU"]
+
+
+def test_an_update_that_is_not_taken_is_owed_all_the_same(configured: Any, own_root: Path) -> None:
+    class Forgets(InProcess):
+        def results(self, timeout_s: float) -> list[Any]:
+            done = super().results(timeout_s)
+            for reply, _ in done:
+                if not reply.has_error() and reply.metadata.message_type == "train":
+                    change(reply, lambda header: header.update(examples=0) if header["center"] == "HU" else None)
+            return done
+
+    folder = run(configured(num_rounds=2, evaluation="none"), Forgets())
+    assert "HU" not in folder.rounds()[-1]["centers"]
+    privacy = folder.read_json("manifest.json")["privacy"]
+    assert privacy["centers"]["HU"]["epsilon"]["pld"] == ledger(own_root, "HU").epsilons().pld
+    assert privacy["untold"] == []
+
+
+def change(reply: Message, edit: Callable[[dict[str, Any]], Any]) -> None:
+    record = reply.content.array_records["packet"]
+    packet = unpack(record["answer"].data)
+    header = json.loads(json.dumps(dict(packet.header)))
+    edit(header)
+    blob = pack(Packet(header=header, tensors=packet.tensors))
+    record["answer"] = Array("uint8", (len(blob),), "safetensors", blob)
+
+
+class Deployed:
+    """One center with a file of its own, and a coordinator that may ask what it likes."""
+
+    def __init__(self, config: RunConfig, root: Path, tmp_path: Path, **settings: Any) -> None:
+        self.config = replace(config, out="")
+        self.file = tmp_path / "center.toml"
+        own = {"name": "HU", "data": str(root), "ledger": str(simulated_ledgers(root)), **settings}
+        self.file.write_text("\n".join(f"{name} = {json.dumps(value)}" for name, value in own.items()))
+        self.start = initial_weights(get_task("toy_tasks:BARE"), read_cohort(root).description, config)
+
+    def ask(self, purpose: str, *, number: int = 1, split: str = "val", base: str = "", **knobs: Any) -> Message:
+        packed = b"" if purpose == "enrol" else records.pack_weights(self.start)
+        wanted = base or (records.fingerprint(packed) if packed else "")
+        ticket = records.Ticket(
+            run="0" * 16,
+            purpose=purpose,  # type: ignore[arg-type]
+            task="" if purpose == "enrol" else "bare",
+            round=number,
+            base=wanted,
+            nonce="0" * 32,
+        )
+        content = records.order_content(ticket, replace(self.config, **knobs), split=split, packed=packed)  # type: ignore[arg-type]
+        message = Message(content, 2, records.MESSAGE_TYPES[purpose], group_id="0" * 32)  # type: ignore[index]
+        stamp([message], ["1"])
+        context = Context(1, 2, {"center-file": str(self.file)}, RecordDict(), {})
+        return apps.client_app()(message, context)
+
+
+@pytest.fixture
+def deployed(
+    configured: Any, own_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Deployed]:
+    monkeypatch.delenv(SEED_VARIABLE)
+    become_server(1)
+    config = configured(evaluation="none")
+
+    def make(**settings: Any) -> Deployed:
+        return Deployed(config, own_root, tmp_path, **{"own-code": list(config.tasks), **settings})
+
+    return make
+
+
+def code(reply: Message) -> str:
+    return (reply.error.reason or "").split()[0] if reply.has_error() else ""
+
+
+def test_a_coordinator_cannot_change_a_run_to_see_more(deployed: Any, own_root: Path) -> None:
+    one = deployed()
+    assert code(one.ask("enrol", number=0)) == ""
+    assert code(one.ask("train")) == ""
+    assert code(one.ask("measure", split="test")) == "E-PRIVACY"
+    assert code(one.ask("measure", split="test", evaluation="unprotected")) == "E-PRIVACY"
+    assert code(one.ask("validate", evaluation="unprotected")) == "E-PRIVACY"
+    generous = deployed(**{"unprotected-evaluation": True})  # the hospital's own word; the run's was another
+    assert code(generous.ask("measure", split="test", evaluation="unprotected")) == "E-PRIVACY"
+    assert code(generous.ask("train", number=2, seed=5)) == "E-PRIVACY"
+    assert len(ledger(own_root, "HU").events()) == 1
+
+
+def test_training_patients_are_never_measured(deployed: Any) -> None:
+    one = deployed(**{"unprotected-evaluation": True})
+    assert code(one.ask("measure", split="train", evaluation="unprotected")) == "E-PRIVACY"
+    assert code(one.ask("measure", split="test", evaluation="unprotected")) == ""
+
+
+def test_a_private_run_does_not_choose_which_files_are_left_out(deployed: Any) -> None:
+    assert code(deployed().ask("enrol", number=0, quarantine=0.1)) == "E-PRIVACY"
+    assert code(deployed().ask("enrol", number=0, allow_leakage=True)) == "E-PRIVACY"
+
+
+def test_an_enrolment_is_the_same_whatever_stands_in_a_patients_files(deployed: Any, own_root: Path) -> None:
+    one = deployed()
+    before = records.read_registration(one.ask("enrol", number=0))
+    path = next((own_root / "SegmentationImages").rglob("*.bmp"), None) or next(own_root.rglob("*.bmp"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    forget_centers()
+    assert records.read_registration(one.ask("enrol", number=0)) == before
+
+
+@pytest.mark.parametrize("number", [0, -3, 4, 10**30, "1", None, True])
+def test_rounds_that_the_run_does_not_have_cost_nothing(deployed: Any, own_root: Path, number: Any) -> None:
+    assert code(deployed().ask("train", number=number)) in ("E-UPDATE", "E-PRIVACY")
+    assert ledger(own_root, "HU").events() == []
+
+
+@pytest.mark.parametrize("base", ["x/../../../../y", "a" * 64, "A" * 64])
+def test_the_weights_name_is_their_hash_or_nothing_is_done(deployed: Any, own_root: Path, base: str) -> None:
+    assert code(deployed().ask("train", base=base)) == "E-UPDATE"
+    assert ledger(own_root, "HU").events() == []
+
+
+def test_an_older_ledger_is_found_in_another_run_too(deployed: Any, own_root: Path, tmp_path: Path, toy: Toy) -> None:
+    one = deployed()
+    folder = simulated_ledgers(own_root)
+    shutil.copytree(folder, tmp_path / "copy")
+    assert code(one.ask("train")) == ""
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "copy", folder)
+    assert code(one.ask("train", number=2)) == "E-LEDGER"
+    shutil.rmtree(folder)  # nor does a plain run become allowed by taking it away
+    one.config = toy("bare", norm="group")
+    assert code(one.ask("enrol", number=0)) == "E-PRIVACY"
+
+
+def test_seconds_are_not_told(configured: Any) -> None:
+    folder = run(configured(num_rounds=1))
+    assert {one["seconds"] for one in folder.rounds()[0]["centers"].values()} == {0.0}
 
 
 def test_a_loss_that_reads_other_patients_is_refused(configured: Any, caplog: pytest.LogCaptureFixture) -> None:
