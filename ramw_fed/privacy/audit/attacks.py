@@ -42,7 +42,7 @@ class Plan:
     others: int = 1000
     epochs: int = 24
     size: int = 64
-    sampling_rate: float = 0.1
+    sampling_rate: float = 0.05
 
     def config(self) -> SegmentationConfig:
         """Return the default network at this size, trained on the images as they are: variation protects, too."""

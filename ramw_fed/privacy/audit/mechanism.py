@@ -16,11 +16,25 @@ from ramw_fed.learning.training import Private, train_round
 from ramw_fed.privacy.audit.canaries import CanaryExamples, CanaryNetwork, canary_loss
 from ramw_fed.privacy.event import Event
 from ramw_fed.privacy.randomness import from_environment
-from ramw_fed.privacy.sgd import PatientSteps
+from ramw_fed.privacy.workload import Workload, patient_steps
 
 _CPU = torch.device("cpu")
 # How much longer than the clip norm a canary's gradient is.
 _TIMES_CLIP = 1000.0
+
+
+PLAIN = TrainingConfig(
+    batch_size=16,
+    optimizer="sgd",
+    learning_rate=1.0,
+    final_learning_rate=1.0,
+    warmup_steps=0,
+    weight_decay=0.0,
+    augmentation="none",
+    norm="group",
+    num_rounds=1,
+)
+"""Steps that move the weights by minus their noisy gradient, so that it can be read from them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +64,15 @@ Protect = Callable[[NDArray[np.str_], Mechanism], Private]
 
 def protect(patients: NDArray[np.str_], mechanism: Mechanism) -> Private:
     """Return what protects a round in the product, with the randomness that it has in use."""
-    return PatientSteps(
+    drawn = Workload(
+        patients=len(np.unique(patients)), sampling_rate=mechanism.sampling_rate, steps=mechanism.steps, rounds=1
+    )
+    return patient_steps(
+        drawn,
+        replace(PLAIN, clip_norm=mechanism.clip_norm),
         patients,
-        sampling_rate=mechanism.sampling_rate,
-        steps=mechanism.steps,
         noise_multiplier=mechanism.noise_multiplier,
-        clip_norm=mechanism.clip_norm,
         randomness=from_environment("audit"),
-        rows_at_once=32,
     )
 
 
@@ -86,19 +101,6 @@ def blank_network(places: int) -> CanaryNetwork:
 def blank_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Return a loss that no weight changes."""
     return (logits.flatten() * 0 - targets).mean()
-
-
-PLAIN = TrainingConfig(
-    optimizer="sgd",
-    learning_rate=1.0,
-    final_learning_rate=1.0,
-    warmup_steps=0,
-    weight_decay=0.0,
-    augmentation="none",
-    norm="group",
-    num_rounds=1,
-)
-"""Steps that move the weights by minus their noisy gradient, so that it can be read from them."""
 
 
 def train(

@@ -1,7 +1,7 @@
 """Are the patients of a step an independent sample? From what the training really asked for, step by step."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,7 +75,7 @@ def sampling_p_values(drawn: Drawn, rate: float, *, steps_per_round: int) -> dic
     spread = rate * (1 - rate)
     sizes, times = drawn.sum(axis=1), drawn.sum(axis=0)
     found = {
-        "rate": _two_sided(binom(drawn.size, rate).cdf, int(drawn.sum())),
+        "rate": _rate_p_value(int(drawn.sum()), drawn.size, rate),
         "sizes": chi2_p_value(((sizes - patients * rate) ** 2).sum() / (patients * spread), steps),
         "patients": chi2_p_value(((times - steps * rate) ** 2).sum() / (steps * spread), patients),
     }
@@ -99,8 +99,8 @@ def chi2_p_value(statistic: float, freedom: int) -> float:
     return float(min(1.0, 2 * min(chi2.cdf(statistic, freedom), chi2.sf(statistic, freedom))))
 
 
-def _two_sided(cdf: Callable[[float], float], count: int) -> float:
-    return float(min(1.0, 2 * min(cdf(count), 1 - cdf(count - 1))))
+def _rate_p_value(count: int, tosses: int, rate: float) -> float:
+    return float(min(1.0, 2 * min(binom.cdf(count, tosses, rate), binom.sf(count - 1, tosses, rate))))
 
 
 def least(p_values: Mapping[str, float]) -> tuple[str, float]:

@@ -38,7 +38,7 @@ def test_the_loss_of_a_patient_is_that_of_training_on_this_image_alone() -> None
 
 @pytest.fixture(scope="module")
 def victims() -> Victims:
-    return Victims(Plan(members=40, others=300, epochs=24))
+    return Victims(Plan(members=60, others=400, epochs=40))
 
 
 @pytest.mark.slow

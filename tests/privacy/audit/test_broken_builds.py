@@ -246,7 +246,7 @@ def test_an_epsilon_of_one_round_only_is_seen(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("field", "value", "wrong"),
-    [("_steps", 24, "steps"), ("_noise_multiplier", 1.2, "noise"), ("_sampling_rate", 0.5, "samples (rate)")],
+    [("_steps", 24, "steps"), ("_noise_multiplier", 1.2, "noise"), ("_sampling_rate", 0.5, "samples")],
 )
 def test_training_that_is_not_what_was_charged_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, value: float, wrong: str
@@ -259,7 +259,8 @@ def test_training_that_is_not_what_was_charged_is_seen(
         return private
 
     monkeypatch.setattr(Account, "steps", other)
-    assert wrong in check_charges(tmp_path / "ledger").figures["wrong"]
+    found = check_charges(tmp_path / "ledger").figures["wrong"]
+    assert any(one.startswith(wrong) for one in found)
 
 
 def test_a_charge_of_less_noise_than_was_asked_for_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
