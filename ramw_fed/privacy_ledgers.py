@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from ramw_fed import api
 from ramw_fed.config_sources import read_toml, resolve
@@ -13,6 +14,7 @@ from ramw_fed.federation.opening import simulated_ledgers
 from ramw_fed.privacy.ledger import Ledger
 from ramw_fed.privacy.ledger_folder import Shelf
 from ramw_fed.privacy.spending import Spending
+from ramw_fed.wording import as_file_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,7 @@ def init_ledgers(
         ConfigError: Ledgers of real patients are to be thrown away.
     """
     found = owners(where)
+    _refuse_other_names(found)
     if renew:
         _clear(found)
     kept = {} if carry_over else {one.center: _at_hand(one, cap, delta) for one in found}
@@ -125,6 +128,24 @@ def _at_hand(owner: Owner, cap: float, delta: float | None) -> Ledger | None:
             "--carry-over makes one with the new numbers that begins with what was spent"
         )
     return ledger
+
+
+def _refuse_other_names(found: Sequence[Owner]) -> None:
+    """A center that changed its name has not changed its patients.
+
+    Raises:
+        LedgerError: They are in a ledger under another name.
+    """
+    names = {as_file_name(one.center) for one in found}
+    for one in found:
+        places = one.folder.iterdir() if one.folder.is_dir() else ()
+        for place in sorted(path for path in places if path.is_dir() and path.name not in names):
+            other = unquote(place.name)
+            if Shelf(one.folder, other).has_any(one.patients):
+                raise LedgerError(
+                    f"patients of {one.center!r} are in the ledger of {other!r}, in the same folder: what was spent on "
+                    "them stays spent; keep the center's old name, under which the ledger can be carried on"
+                )
 
 
 def _clear(found: Sequence[Owner]) -> None:

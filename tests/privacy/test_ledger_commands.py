@@ -228,3 +228,11 @@ def test_where_nothing_was_made_it_says_how(root: Path, call: Call) -> None:
     status, _, err = call("show", root)
     assert status == 1
     assert "`ramw-fed privacy ledger init`" in err
+
+
+def test_a_center_that_changed_its_name_has_not_changed_its_patients(root: Path, call: Call) -> None:
+    Ledger.init(root / "privacy", "Old/Name", patients_at(root, "HU"), cap=3.0)
+    status, _, error = call("init", root, "--epsilon-cap", "3")
+    assert status == 1
+    assert "'HU' are in the ledger of 'Old/Name'" in error
+    assert not (root / "privacy" / "HU").exists()
