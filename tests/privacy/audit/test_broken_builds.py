@@ -266,8 +266,8 @@ def test_training_that_is_not_what_was_charged_is_seen(
 def test_a_charge_of_less_noise_than_was_asked_for_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     event = Account.event
 
-    def flattering(self: Account, task: str) -> Event:
-        true = event(self, task)
+    def flattering(self: Account, *args: Any) -> Event:
+        true = event(self, *args)
         return Event(sampling_rate=true.sampling_rate, noise_multiplier=3.0, steps=true.steps)
 
     monkeypatch.setattr(Account, "event", flattering)
