@@ -476,7 +476,7 @@ def test_the_noise_of_a_validation_is_never_stated_as_that_of_updates(configured
         {"task": "paid", "centers": {}, "validation_privacy": {"HU": charge}},
         {"task": "paid", "centers": {"HU": {"privacy": update}}, "validation_privacy": {}},
     ]
-    found = [privacy_record(configured(), {"HU": charge}, rounds[:stop]) for stop in (0, 1, 2)]
+    found = [privacy_record(configured(), {"HU": charge}, rounds[:stop], ["HU"]) for stop in (0, 1, 2)]
     assert [one["centers"]["HU"]["noise_multiplier"] for one in found if one] == [None, None, 1.0]
     assert [len(one["centers"]["HU"]["validations"]["tasks"]) for one in found if one] == [0, 1, 1]
 

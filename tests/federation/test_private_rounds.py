@@ -626,7 +626,7 @@ def test_a_hospital_can_demand_privacy_and_refuses_a_seed(
     own = replace(own, require_privacy="always", ledger=str(tmp_path / "none"))
     with pytest.raises(PrivacyError, match="require-privacy"):
         own.refuse_unprotected(toy("bare"))
-    with pytest.raises(PrivacyError, match="require-privacy"):
+    with pytest.raises(PrivacyError, match="unprotected-evaluation"):
         own.refuse_unprotected(configured(evaluation="unprotected"))
     with pytest.raises(PrivacyError, match=SEED_VARIABLE):
         own.refuse_unprotected(configured(evaluation="none"))

@@ -306,7 +306,7 @@ def test_a_message_with_a_knob_out_of_range_is_refused_by_the_center(toy: Toy, m
 
     become_server(1)
     config = toy("five")
-    content = order_content(Ticket(run="", purpose="enrol", task="", round=0, base="", nonce="n"), config)
+    content = order_content(Ticket(run="0" * 16, purpose="enrol", task="", round=0, base="", nonce="0" * 32), config)
     content["config"] = ConfigRecord({**dict(config.flat()), "seed": -1})
     message = Message(content, 5, MESSAGE_TYPES["enrol"])
     reply = client_app()(message, Context(1, 5, {"partition-id": 0}, RecordDict(), {}))
