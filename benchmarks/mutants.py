@@ -28,8 +28,79 @@ class Mutant:
 
 
 _PAID = "tests/federation/test_paid_validation.py"
+_PRIVATE = "tests/federation/test_private_rounds.py"
 
 MUTANTS = (
+    Mutant(
+        "a private run is not held to its first order",
+        "ramw_fed/federation/kept_updates.py",
+        'if path.read_text(encoding="utf-8") != promise:',
+        "if False:",
+        (f"{_PRIVATE}::test_a_coordinator_cannot_change_a_run_to_see_more",),
+    ),
+    Mutant(
+        "training patients are measured for whoever asks",
+        "ramw_fed/federation/apps.py",
+        'order.ticket.purpose == "measure" and order.split != "test":',
+        "False:",
+        (f"{_PRIVATE}::test_training_patients_are_never_measured",),
+    ),
+    Mutant(
+        "what may have left of other weights costs nothing",
+        "ramw_fed/federation/apps.py",
+        "(reservation.left is not None or kept.has_other(reservation))",
+        "reservation.left is not None",
+        (f"{_PRIVATE}::test_what_may_have_left_before_a_ledger_was_restored_is_charged_anew",),
+    ),
+    Mutant(
+        "an older ledger is good for another run",
+        "ramw_fed/federation/opening.py",
+        "    if seen:",
+        "    if False:",
+        (f"{_PRIVATE}::test_an_older_ledger_is_found_in_another_run_too",),
+    ),
+    Mutant(
+        "seconds tell who was drawn",
+        "ramw_fed/center.py",
+        "seconds=0.0 if private else time.perf_counter() - started,",
+        "seconds=time.perf_counter() - started,",
+        (f"{_PRIVATE}::test_seconds_are_not_told",),
+    ),
+    Mutant(
+        "the loss sees other patients",
+        "ramw_fed/center.py",
+        "examples if private is None else Withheld()",
+        "examples",
+        (f"{_PRIVATE}::test_a_loss_that_reads_other_patients_is_refused",),
+    ),
+    Mutant(
+        "any noise will do for the coordinator",
+        "ramw_fed/federation/promises.py",
+        "if not math.isclose(charge.noise_multiplier, wanted, rel_tol=_SAME):",
+        "if False:",
+        (f"{_PRIVATE}::test_an_update_with_another_charge_is_not_taken",),
+    ),
+    Mutant(
+        "an update that is not taken costs nothing",
+        "ramw_fed/federation/validation.py",
+        "    told(update.charge)\n",
+        "",
+        (f"{_PRIVATE}::test_an_update_that_is_not_taken_is_owed_all_the_same",),
+    ),
+    Mutant(
+        "an enrolment tells what stands in the files",
+        "ramw_fed/federation/apps.py",
+        'account.ledger.opaque("cohort")',
+        "account.ledger.opaque(cohort)",
+        (f"{_PRIVATE}::test_an_enrolment_is_the_same_whatever_stands_in_a_patients_files",),
+    ),
+    Mutant(
+        "one patient's labels decide where others go",
+        "ramw_fed/config.py",
+        'if self.split == "grouped":',
+        "if False:",
+        ("tests/test_config.py",),
+    ),
     Mutant(
         "sign of mu",
         "ramw_fed/learning/corrections.py",
@@ -134,13 +205,6 @@ MUTANTS = (
         'or ".." in pure.parts',
         "",
         ("tests/data/test_manifest.py",),
-    ),
-    Mutant(
-        "sign of the prior",
-        "ramw_fed/learning/losses.py",
-        "shift = counts.log_odds()",
-        "shift = -counts.log_odds()",
-        ("tests/learning/test_losses.py",),
     ),
     Mutant(
         "test split opened twice",
@@ -425,7 +489,7 @@ MUTANTS = (
     Mutant(
         "what is lost after it may have left is made again for nothing",
         "ramw_fed/federation/apps.py",
-        "    if packed is None and reservation.left is not None:",
+        "    if packed is None and (reservation.left is not None or kept.has_other(reservation)):",
         "    if False:",
         (f"{_PAID}::test_a_validation_that_is_lost_after_it_may_have_left_is_charged_anew",),
     ),

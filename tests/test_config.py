@@ -152,6 +152,8 @@ PRIVATE = {"privacy": "patient", "target-epsilon": 3.0, "norm": "group"}
         ({"delta": 0.5}, "delta is 0.5; at most 0.1"),
         ({"norm": "batch"}, "set norm = 'group'"),
         ({"pool": True}, "a ledger of its own"),
+        ({"split": "grouped"}, "decide in which part others are"),
+        ({"split": "grouped", "fold": "1/3"}, "decide in which part others are"),
         ({"baselines": True}, "baselines trains without privacy"),
         ({"erosion": {"loss": "logit-adjustment"}}, "reads how many joints are eroded"),
         ({"erosion": {"loss": "class-balanced"}}, "reads how many joints are eroded"),

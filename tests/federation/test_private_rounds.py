@@ -18,7 +18,7 @@ from flwr.app import Array, Context, Message, RecordDict
 from ramw_fed.center import Center, initial_weights
 from ramw_fed.config import RunConfig
 from ramw_fed.data.reading import read_cohort
-from ramw_fed.errors import ConfigError, FederationError, PrivacyError
+from ramw_fed.errors import ConfigError, FederationError, LedgerError, PrivacyError
 from ramw_fed.federation import apps, kept_updates, records
 from ramw_fed.federation import recorder as recording
 from ramw_fed.federation.apps import server_app
@@ -581,6 +581,25 @@ def test_an_older_ledger_is_found_in_another_run_too(deployed: Any, own_root: Pa
     shutil.rmtree(folder)  # nor does a plain run become allowed by taking it away
     one.config = toy("bare", norm="group")
     assert code(one.ask("enrol", number=0)) == "E-PRIVACY"
+
+
+def test_what_may_have_left_before_a_ledger_was_restored_is_charged_anew(
+    deployed: Any, own_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = deployed()
+
+    def die(*_: Any) -> None:
+        raise LedgerError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "release", die)
+        assert code(one.ask("train")) == "E-LEDGER"
+    assert len(ledger(own_root, "HU").events()) == 1
+    one.start = {"w": one.start["w"] + 1}  # the same round, of other weights
+    assert code(one.ask("train")) == ""
+    assert len(ledger(own_root, "HU").events()) == 2
+    assert code(one.ask("train")) == ""  # and once more: the same bytes again
+    assert len(ledger(own_root, "HU").events()) == 2
 
 
 def test_seconds_are_not_told(configured: Any) -> None:
