@@ -425,6 +425,7 @@ CHARGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "fewer steps": lambda charge: charge.update(steps=1),
     "no noise": lambda charge: charge.update(noise_multiplier=0.0),
     "less noise than the run's": lambda charge: charge.update(noise_multiplier=0.001),
+    "other noise than the run's": lambda charge: charge.update(noise_multiplier=1.5),
     "an epsilon of nothing": lambda charge: charge.update(epsilon={"pld": 0.0, "prv": 0.0, "rdp": 0.0}),
     "more spent than its cap": lambda charge: charge.update(spent=1e6),
     "delta of 1": lambda charge: charge.update(delta=1.0),
