@@ -131,7 +131,7 @@ def test_a_private_run_is_refused_before_it_begins_where_it_would_start_from_pat
     phantom_root: Path, given: Given
 ) -> None:
     def private(path: Path) -> RunConfig:
-        knobs = {"privacy": "patient", "tasks": "erosion", "method": "fedavg", "erosion": {"loss": "weighted"}}
+        knobs = {"privacy": "patient", "tasks": "erosion", "target-epsilon": 8.0, "erosion": {"loss": "weighted"}}
         return resolve({**TINY, **knobs, "cohort": str(phantom_root), "start-from": str(path)})
 
     refuse_what_cannot_start(private(given("erosion")))
