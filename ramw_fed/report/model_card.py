@@ -36,8 +36,8 @@ def _trained_on(facts: Facts, task: str) -> Text:
         f"{facts.get('cards', task, 'kind')} cohort, sha256 {facts.get('cards', task, 'cohort')[:12]}; ",
         facts.number(*at, "patients", form=str),
         " training patients, ",
-        facts.number(*at, "examples", form=str),
-        f" examples at {centers} centers",
+        *(() if facts.has("manifest", "privacy") else (facts.number(*at, "examples", form=str), " examples ")),
+        f"at {centers} centers",
     )
 
 

@@ -94,17 +94,27 @@ def availability_table(facts: Facts, task: str) -> Table:
     centers = sorted(
         {center for one in facts.keys("manifest", "centers") for center in facts.keys("manifest", "centers", one)}
     )
-    columns = ("patients", "examples", "validation", "test")
+    titles = _availability(facts, {"segmentation": "radiographs", "erosion": "joints"}.get(task, "examples"))
 
     def cells(*at: str) -> list[Text]:
         known = facts.has(*at)
-        return [(facts.number(*at, key, form=str),) if known else ("-",) for key in columns]
+        return [(facts.number(*at, key, form=str),) if known else ("-",) for key in titles]
 
     rows = [[(center,), *cells("manifest", "centers", task, center)] for center in centers]
-    examples = {"segmentation": "radiographs", "erosion": "joints"}.get(task, "examples")
     return Table(
         name=f"availability-{task}",
         caption=f"{task.capitalize()}: labels of each center; a dash: none, so it takes no part",
-        header=("center", "training patients", f"training {examples}", f"validation {examples}", "test radiographs"),
+        header=("center", *titles.values()),
         rows=[*rows, [("all",), *cells("derived", "totals", task)]],
     )
+
+
+def _availability(facts: Facts, examples: str) -> dict[str, str]:
+    """Return key to title of what centers told of their labels; where patients are protected, little."""
+    patients = {"patients": "training patients"}
+    tested = {"validation": f"validation {examples}", "test": "test radiographs"}
+    if not facts.has("manifest", "privacy"):
+        return {**patients, "examples": f"training {examples}", **tested}
+    evaluation = facts.get("knobs")["evaluation"]
+    paid = {"validation": "validation patients"} if evaluation == "paid" else {}
+    return {**patients, **(tested if evaluation == "unprotected" else paid)}

@@ -53,9 +53,9 @@ def what_was_done(facts: Facts, method: str) -> Text:
         parts += [
             f"{task.capitalize()} learned from ",
             *count(facts, "derived", "totals", task, "patients"),
-            " patients (",
-            *count(facts, "derived", "totals", task, "examples"),
-            f" {'joints' if task == 'erosion' else 'radiographs'}) of ",
+            " patients",
+            *_examples(facts, task),
+            " of ",
             *count(facts, "derived", "totals", task, "centers"),
             " centers; the model of round ",
             *count(facts, "cards", task, "round"),
@@ -67,6 +67,14 @@ def what_was_done(facts: Facts, method: str) -> Text:
         "The test split was opened once, after that choice." if facts.get("metrics") else "The test split is closed."
     )
     return text(*parts, opened)
+
+
+def _examples(facts: Facts, task: str) -> Text:
+    """Say how many examples there were; where patients are protected no center told."""
+    if facts.has("manifest", "privacy"):
+        return ()
+    number = count(facts, "derived", "totals", task, "examples")
+    return text(" (", *number, f" {'joints' if task == 'erosion' else 'radiographs'})")
 
 
 def estimate_sentence(facts: Facts, at: Address, metric: str) -> Text:
