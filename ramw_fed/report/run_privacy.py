@@ -15,7 +15,7 @@ def privacy(run: RunMaterial) -> Section | None:
     if not facts.has(*_AT):
         return None
     said: dict[str, Any] = facts.get(*_AT)
-    blocks: list[Block] = [Paragraph(guarantee(facts))]
+    blocks: list[Block] = [Paragraph(text(*guarantee(facts), "."))]
     if said["randomness"].startswith("seeded"):
         blocks.append(Paragraph((f"Noise was {said['randomness']}.",), kind="warning"))
     named = ("unit", "neighbours", "assumption", "mechanism", "sampling", "randomness")
@@ -36,7 +36,7 @@ def guarantee(facts: Facts) -> Text:
     return text(
         "(epsilon, delta)-differential privacy of each patient at each center; the largest epsilon is ",
         facts.number(*_AT, "largest_epsilon"),
-        "; delta, and every other center's epsilon, stand under Privacy. What leaves outside of it is listed there",
+        ". Epsilon and delta of every center, and what leaves outside of it, stand in the section Privacy",
     )
 
 
