@@ -358,6 +358,21 @@ def tables(folder: RunFolder) -> list[Table]:
         ) from error
 
 
+def remarks(folder: RunFolder) -> list[str]:
+    """Return what the reader of a run's tables must know: who did not take part, what its patients' privacy cost."""
+    manifest = folder.read_json("manifest.json")
+    said = absences(folder.rounds(), manifest["centers"])
+    privacy = manifest.get("privacy")
+    if not privacy:
+        return said
+    for center, own in privacy["centers"].items():
+        told = f"privacy of {center}: epsilon {own['epsilon']['pld']:.4g} at delta {own['delta']:.3g}"
+        said.append(f"{told}; in all {own['spent']:.4g} of its cap {own['cap']:.4g} is spent")
+    if not folder.read_json("metrics.json"):
+        said.append("no test patient was measured, as evaluation says; measure the weights with `ramw-fed evaluate`")
+    return said
+
+
 def _tables(metrics: Mapping[str, Mapping[str, Any]], baselines: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     shown = overview_tables(metrics, "test")
     for task in metrics:
@@ -418,6 +433,7 @@ __all__: Sequence[str] = [
     "plan_study",
     "predict",
     "pretrain",
+    "remarks",
     "report",
     "run",
     "study",

@@ -76,9 +76,11 @@ def run(
     with progress(terminal.err) as watch:
         finished = api.run(resolved, out=folder, resume=resume, overwrite=overwrite, watch=watch)
     terminal.show(finished.read_json("metrics.json"), api.tables(finished), as_json)
+    terminal.note(api.remarks(finished))
     if not as_json:
-        left = ": metrics.json, models/, predictions/, overlays/, manifest.json, report.html"
-        terminal.out.print(Text.assemble((str(folder), "bold"), left))
+        names = ("metrics.json", "models", "predictions", "overlays", "manifest.json", "report.html")
+        left = ", ".join(name for name in names if (finished.path / name).exists())
+        terminal.out.print(Text.assemble((str(folder), "bold"), f": {left}"))
 
 
 @app.command()

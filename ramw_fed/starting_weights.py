@@ -15,6 +15,7 @@ from ramw_fed.methods import get_method
 from ramw_fed.run_folder import RunFolder
 from ramw_fed.tasks.task import Task
 
+_SHAPING = ("architecture", "encoder", "depth", "decoder-width", "norm", "loss")
 START, UNPROTECTED = "start", "unprotected"
 """Note on a card: the weights go back to weights that patients taught without privacy."""
 
@@ -41,7 +42,12 @@ def starting_weights(task: Task, description: Description, config: RunConfig) ->
             "batch normalisation; start from a run of a method that shares all tensors"
         )
     if shapes(weights) != shapes(seeded):
-        raise ConfigError(f"start-from = {config.start_from!r} holds another {task.name} network than the knobs say")
+        knobs = config.training(task.name).write()
+        other = [f"{name} = {card.training[name]}" for name in _SHAPING if card.training.get(name) != knobs.get(name)]
+        raise ConfigError(
+            f"start-from = {config.start_from!r} holds another {task.name} network than the knobs say; its knobs are "
+            f"{', '.join(other) or 'the same, so its bones or joints are others'}"
+        )
     return weights
 
 

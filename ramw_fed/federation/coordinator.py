@@ -96,6 +96,8 @@ def coordinate(grid: Grid, config: RunConfig, recorder: Recorder) -> None:
     if state.cohort not in ("", roll.cohort):
         raise RunError("the run to resume was on other radiographs: give the cohort that it began with, or start anew")
     state.cohort = roll.cohort
+    if config.is_private and state.round == 0:
+        recorder.on_round([], state)  # the run's name lasts: killed in its first round, it is not charged under another
     strategy.federate(grid)
     untrained = [name for name, task in sorted(state.tasks.items()) if not task.best_round]
     if untrained:

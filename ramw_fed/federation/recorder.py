@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from ramw_fed.config import RunConfig
-from ramw_fed.errors import ConfigError
+from ramw_fed.errors import ConfigError, RunError
 from ramw_fed.federation.checkpoint import State, load_checkpoint, save_checkpoint
 from ramw_fed.federation.coordinator import Outcome
 from ramw_fed.federation.measurements import Measured
 from ramw_fed.federation.opening import run_tasks, simulated_state
 from ramw_fed.federation.own_tensors import OwnTensors
 from ramw_fed.federation.privacy_record import privacy_record
+from ramw_fed.federation.records import hash_weights
 from ramw_fed.learning.weights_file import Card, in_precision
 from ramw_fed.manifest import VERSION, git_commit, own_peak_mb, summarize_seconds, versions, workers_of
 from ramw_fed.metrics.scopes import Scope, macro
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report import scalars
 from ramw_fed.run_folder import DECISION, RunFolder
-from ramw_fed.starting_weights import notes_of_start
+from ramw_fed.starting_weights import given_weights, notes_of_start
 from ramw_fed.tasks.task import Table, join_tables
 
 
@@ -109,11 +110,21 @@ class FolderRecorder:
             notes=_protection(self.config, outcome.state) | notes_of_start(run_tasks(self.config)[task], self.config),
         )
 
+    def _start(self, name: str) -> dict[str, Any]:
+        """Return what the run started a task from, other than seeded weights; nothing where that is gone by now."""
+        try:
+            found = given_weights(run_tasks(self.config)[name], self.config)
+        except RunError:
+            return {}
+        return {"sha256": hash_weights(found[0]), "kind": found[1].description.kind} if found else {}
+
     def _manifest(self, outcome: Outcome) -> dict[str, Any]:
         rounds = self.folder.rounds()
         privacy = privacy_record(self.config, outcome.state.charges, rounds, outcome.roll.nodes)
         return {
             **({"privacy": privacy} if privacy else {}),
+            "run": outcome.roll.run,
+            "start": {name: start for name in outcome.chosen if (start := self._start(name))},
             "versions": versions(),
             "git_commit": git_commit(),
             "cohort": {"sha256": outcome.roll.cohort, "kind": outcome.roll.description.kind},

@@ -185,9 +185,10 @@ def erosion_words(config: ErosionConfig, marks: Bibliography, *, top: int | None
         named = f"the Sharp/van der Heijde scale{scale} {marks.cite('svdh')}"
     words, keys = _LOSSES[config.loss]
     loss = words.format(**knobs, counts=_COUNTS[config.prior or "local"]) + (f" {marks.cite(*keys)}" if keys else "")
+    rows = "" if config.clip_norm is not None else f", {_ROWS[config.rows]}"
     return (
         f"Erosion: a joint counts as eroded from grade 1 of {named}; a {config.encoder} sees a crop of "
-        f"{config.crop_size} px around it, learning by {loss}, {_ROWS[config.rows]}; {_training(knobs)}. {choice} "
+        f"{config.crop_size} px around it, learning by {loss}{rows}; {_training(knobs)}. {choice} "
         "Because erosions are rare, AUPRC stands beside "
         f"AUROC {marks.cite('prauc')}; calibration by slope, intercept and error {marks.cite('calibration')}."
     )
@@ -230,8 +231,16 @@ def threshold_words(config: ErosionConfig, marks: Bibliography, decision: Mappin
 
 
 def _training(knobs: Mapping[str, Any]) -> str:
+    drawn = f"batches of {knobs['batch-size']}"
+    if "clip-norm" in knobs:
+        drawn = (
+            f"each patient drawn into each step with equal chance, {knobs['patients-per-step']} on average, gradients "
+            f"cut to {knobs['clip-norm']:g} by patient and summed with normal noise (Privacy)"
+        )
+    if knobs.get("trainable") == "head":
+        drawn += ", only the last layer learning"
     return (
-        f"{knobs['num-rounds']} rounds of {knobs['local-epochs']} local epochs, batches of {knobs['batch-size']}, "
+        f"{knobs['num-rounds']} rounds of {knobs['local-epochs']} local epochs, {drawn}, "
         f"{knobs['optimizer']} at {knobs['learning-rate']:g}, {knobs['norm']} norm, "
         f"{_NO.get(knobs['augmentation'], knobs['augmentation'])} augmentation"
     )

@@ -47,15 +47,25 @@ def _network(facts: Facts, task: str) -> Text:
     return (f"{', '.join(named)}; {knobs['norm']} norm",)
 
 
+def _start(facts: Facts, task: str) -> Text:
+    start: Mapping[str, Any] = facts.get("manifest").get("start", {}).get(task, {})
+    if not start:
+        return ("seeded weights",)
+    said = f"weights of a {start['kind']} cohort, sha256 {start['sha256'][:12]}"
+    return (f"{said}; only the last layer learned" if facts.get("knobs", task).get("trainable") == "head" else said,)
+
+
 def _left_out(facts: Facts, _task: str) -> Text:
     left_out: Mapping[str, Any] = facts.get("manifest", "left_out")
+    if not left_out and facts.has("manifest", "privacy"):
+        return ("not told: it would tell of patients",)
     return ("; ".join(f"{center}: {reasons}" for center, reasons in sorted(left_out.items())) or "nothing",)
 
 
 def _limits(facts: Facts, task: str) -> Text:
     said = ["No external validation is part of a single run."]
     if facts.get("cards", task, "kind") == "phantom":
-        said.insert(0, "Trained and tested on synthetic images.")
+        said.insert(0, f"Trained{' and tested' if facts.get('metrics') else ''} on synthetic images.")
     return (" ".join(said),)
 
 
@@ -72,6 +82,7 @@ FIELDS: Sequence[Field] = (
     ("Network", _network),
     ("Federated method", lambda facts, _task: (str(facts.get("knobs", "method")),)),
     ("Round chosen", lambda facts, task: (facts.number("cards", task, "round", form=str),)),
+    ("Started from", _start),
     ("Trained on", _trained_on),
     ("Left out", _left_out),
     ("Unit of analysis", lambda _facts, _task: ("the patient",)),

@@ -66,7 +66,12 @@ def _answer(facts: Facts) -> Section:
             ".",
         )
         blocks.append(Paragraph(seen))
-        found = text("With differential privacy of the patient the same attack showed ", *_shown(facts, 1), ".")
+        found = text(
+            "With differential privacy of the patient the same attack on updates of one image, and of a usual round, "
+            "showed ",
+            *_shown(facts, 1),
+            ". A usual round without protection is shown below; that this attack sees little of it is no protection.",
+        )
         blocks.append(Paragraph(found, kind="plain" if private else "warning"))
     return Section(name="answer", title="The answer", blocks=blocks)
 

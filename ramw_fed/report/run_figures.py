@@ -48,7 +48,8 @@ def learning_panels(rounds: Sequence[dict[str, Any]], task: str) -> list[tuple[s
             for center, measured in record["centers"].items():
                 if measured.get(key) is not None:
                     lines.setdefault(center, []).append((record["round"], measured[key]))
-        panels.append((label, lines))
+        if lines:  # where patients are protected no loss is told
+            panels.append((label, lines))
     return panels
 
 

@@ -13,6 +13,7 @@ from ramw_fed.report.run_facts import RunMaterial
 from ramw_fed.report.tables import Address, arms_table, availability_table, parts_table, scopes_table
 from ramw_fed.report.words import (
     PHANTOM_WARNING,
+    absences,
     baseline_sentence,
     erosion_sentence,
     estimate_sentence,
@@ -29,6 +30,9 @@ def summary(run: RunMaterial) -> Section:
     if run.is_phantom:
         blocks.append(Paragraph(PHANTOM_WARNING, kind="warning"))
     blocks.append(Paragraph(what_was_done(facts, method_name(run.config.method))))
+    missing = absences(facts.get("rounds"), facts.get("manifest", "centers"))
+    if missing:
+        blocks.append(Paragraph((" ".join(missing),), kind="warning"))
     for task, split in task_splits(run):
         at: Address = ("metrics", task, split)
         main = headlines(run, task, split)

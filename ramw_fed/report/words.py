@@ -69,6 +69,20 @@ def what_was_done(facts: Facts, method: str) -> Text:
     return text(*parts, opened)
 
 
+def absences(rounds: Sequence[Mapping[str, Any]], enrolled: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which centers' updates did not come into which share of the rounds, and under which codes; often nothing."""
+    said = []
+    for task, centers in sorted(enrolled.items()):
+        own = [record for record in rounds if record["task"] == task]
+        for center in sorted(centers):
+            without = [record for record in own if center not in record["centers"] or not record["aggregated"]]
+            codes = {each["code"] for record in without for each in record["rejections"] if each["center"] == center}
+            if without:
+                why = f" ({', '.join(sorted(codes))})" if codes else ""
+                said.append(f"{task.capitalize()} went without {center} in {len(without)} of {len(own)} rounds{why}.")
+    return said
+
+
 def _examples(facts: Facts, task: str) -> Text:
     """Say how many examples there were; where patients are protected no center told."""
     if facts.has("manifest", "privacy"):

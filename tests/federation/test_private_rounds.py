@@ -318,24 +318,44 @@ def test_what_left_is_sent_again_and_never_trained_again(
     assert len(ledger(own_root, "SCGH").events()) == 3
 
 
-def test_an_update_that_was_lost_after_it_may_have_left_is_charged_anew(
+def test_a_run_killed_in_its_first_round_is_not_charged_under_another_name(
     configured: Any, own_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(num_rounds=1)
+    saved = recording.save_checkpoint
 
-    def die(*_: Any) -> Path:
-        raise KeyboardInterrupt
+    def die(folder: Path, state: Any, deciding: Any) -> Path:
+        if state.round == 1:
+            raise KeyboardInterrupt
+        return saved(folder, state, deciding)
 
     with monkeypatch.context() as patch:
         patch.setattr(recording, "save_checkpoint", die)
         with pytest.raises(KeyboardInterrupt):
             run(config)
-    # The checkpoint that would name the run is missing too: the coordinator begins a new one, which is charged.
+    run(config)
+    assert len(ledger(own_root, "HU").events()) == 1
+
+
+def test_an_update_that_was_lost_after_it_may_have_left_is_charged_anew(
+    configured: Any, own_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(num_rounds=1)
+    saved = recording.save_checkpoint
+
+    def die(folder: Path, state: Any, deciding: Any) -> Path:
+        if state.round == 1:
+            raise KeyboardInterrupt
+        return saved(folder, state, deciding)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "save_checkpoint", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    for kept in (Path(config.out) / "checkpoints" / "centers").rglob("update-*"):
+        kept.unlink()
     run(config)
     assert len(ledger(own_root, "HU").events()) == 2
-    lost = kept_updates.KeptUpdates(Path(config.out) / "checkpoints" / "centers", "0" * 16, "HU")
-    reservation = ledger(own_root, "HU").reservations()[-1]
-    assert lost.load(reservation, "f" * 64) is None
 
 
 class Killed(BaseException):
