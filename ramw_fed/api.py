@@ -36,6 +36,7 @@ from ramw_fed.pretraining import for_pretraining
 from ramw_fed.progress import Watch, nobody
 from ramw_fed.report.console import HEADLINES, comparison, overview
 from ramw_fed.report.pictures import draw_cases
+from ramw_fed.report.words import absences
 from ramw_fed.run_folder import RunFolder, is_study
 from ramw_fed.studies.analysis import analyse
 from ramw_fed.studies.config import Study
