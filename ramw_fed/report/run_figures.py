@@ -28,6 +28,10 @@ def training(run: RunMaterial) -> Section | None:
                 "Drift: the length of a center's update, and the cosine of its angle with the mean update; 1: all "
                 "centers pull the same way."
             )
+            if run.config.pays_to_validate:
+                about += (
+                    " Validation carries noise that hides single patients: it may lie outside of its measure's range."
+                )
             named = f"{task.capitalize()}: learning and drift by round"
             panels = learning_panels(own, task)
             blocks.append(curves(f"{task}-learning", named, panels, along="round", about=about, colours=names))

@@ -59,14 +59,23 @@ def what_was_done(facts: Facts, method: str) -> Text:
             *count(facts, "derived", "totals", task, "centers"),
             " centers; the model of round ",
             *count(facts, "cards", task, "round"),
-            " was chosen on validation data. "
-            if facts.get("derived", "totals", task, "validation")
-            else " is the last one: there was no validation data to choose by. ",
+            _chosen(facts, task),
         ]
     opened = (
         "The test split was opened once, after that choice." if facts.get("metrics") else "The test split is closed."
     )
     return text(*parts, opened)
+
+
+def _chosen(facts: Facts, task: str) -> str:
+    evaluation = facts.get("knobs").get("evaluation")
+    if evaluation == "none":
+        return " is the last one, as was fixed beforehand. "
+    if not facts.get("derived", "totals", task, "validation"):
+        return " is the last one: there was no validation data to choose by. "
+    if evaluation == "paid":
+        return " was chosen by noisy sums over validation patients. "
+    return " was chosen on validation data. "
 
 
 def absences(rounds: Sequence[Mapping[str, Any]], enrolled: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -150,6 +150,7 @@ def test_two_runs_with_one_seed_are_equal_and_without_it_they_are_not(
 
 def test_the_manifest_says_unit_epsilon_delta_accountant_sampling_and_releases(configured: Any, own_root: Path) -> None:
     folder = run(configured("bare", "other", evaluation="none"))
+    assert folder.read_json("manifest.json")["run"] == ledger(own_root, "HU").reservations()[0].run
     privacy = folder.read_json("manifest.json")["privacy"]
     assert privacy["unit"].startswith("patient")
     assert privacy["sampling"].startswith("Poisson")

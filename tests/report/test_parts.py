@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from ramw_fed.report.overlays import read_pictures
 from ramw_fed.report.run_facts import describe_erosions, describe_joint_spaces
 from ramw_fed.report.tables import parts_table
 from ramw_fed.report.tripod import ITEMS, tripod_section
+from ramw_fed.report.words import absences
 
 
 def test_operating_points_are_those_of_scikit_learn() -> None:
@@ -188,3 +190,22 @@ def test_an_error_of_joint_spaces_is_in_millimetres_and_one_of_grades_is_not(kin
     entry = {"value": 0.5, "ci": None, "n": 1, "reason": "few"}
     table = parts_table(Facts({"by": {kind: {"A+B": {"mae": entry}}}}), "t", "caption", (), kind, ["mae"])
     assert table.header[-1] == header
+
+
+def test_absences_name_center_rounds_and_why() -> None:
+    def record(number: int, centers: str, aggregated: bool = True, refused: str = "") -> dict[str, Any]:
+        told = [{"center": center, "code": "E-BUDGET"} for center in refused]
+        return {
+            "round": number,
+            "task": "erosion",
+            "centers": dict.fromkeys(centers, {}),
+            "aggregated": aggregated,
+            "rejections": told,
+        }
+
+    enrolled = {"erosion": {"A": {}, "B": {}, "C": {}}}
+    assert absences([record(1, "ABC"), record(2, "ABC")], enrolled) == []
+    assert absences([record(1, "ABC"), record(2, "AC", refused="B"), record(3, "AC", refused="B")], enrolled) == [
+        "Erosion went without B in 2 of 3 rounds (E-BUDGET)."
+    ]
+    assert absences([record(1, "ABC", aggregated=False)], enrolled)[0] == "Erosion went without A in 1 of 1 rounds."
