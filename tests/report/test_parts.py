@@ -198,7 +198,7 @@ def test_absences_name_center_rounds_and_why() -> None:
         return {
             "round": number,
             "task": "erosion",
-            "centers": dict.fromkeys(centers, {}),
+            "centers": {center: {} for center in centers},
             "aggregated": aggregated,
             "rejections": told,
         }
