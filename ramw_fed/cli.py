@@ -79,7 +79,8 @@ def run(
     terminal.note(api.remarks(finished))
     if not as_json:
         names = ("metrics.json", "models", "predictions", "overlays", "manifest.json", "report.html")
-        left = ", ".join(name for name in names if (finished.path / name).exists())
+        there = [finished.path / name for name in names if (finished.path / name).exists()]
+        left = ", ".join(path.name + "/" * path.is_dir() for path in there)
         terminal.out.print(Text.assemble((str(folder), "bold"), f": {left}"))
 
 

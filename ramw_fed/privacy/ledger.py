@@ -126,7 +126,7 @@ class Ledger:
             what: What would leave, such as ``"update"``.
             events: What it costs.
             seeded: Whether the noise comes from a seed.
-            again: What left before is lost or would differ: charge it anew.
+            again: What left, or may have, is lost or would differ: charge it anew.
 
         Returns:
             A new reservation; or the earlier one of the same release, if nothing left of it.
@@ -146,7 +146,7 @@ class Ledger:
             earlier = book.latest(key)
             if earlier and not again:
                 _refuse_other(earlier, events)
-            if earlier and earlier.left is None and earlier.events == tuple(events):
+            if earlier and not again and earlier.left is None and earlier.events == tuple(events):
                 return earlier
             spent = self._afford(book, events)
             body = reservation_body(key, earlier.attempt + 1 if earlier else 1, events, is_seeded=seeded)

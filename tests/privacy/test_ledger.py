@@ -140,9 +140,16 @@ def test_what_never_left_is_reserved_again_at_no_charge(folder: Path, ledger: Le
     first = ledger.reserve(RUN, "erosion", 1, "update", steps(5))
     before = file_of(folder).read_bytes()
     assert reopened(folder).reserve(RUN, "erosion", 1, "update", steps(5)) == first
-    assert reopened(folder).reserve(RUN, "erosion", 1, "update", steps(5), again=True) == first
     assert file_of(folder).read_bytes() == before
     assert ledger.events() == steps(5)
+
+
+def test_what_may_have_left_is_charged_anew_where_that_is_asked(folder: Path, ledger: Ledger) -> None:
+    first = ledger.reserve(RUN, "erosion", 1, "update", steps(5))
+    second = reopened(folder).reserve(RUN, "erosion", 1, "update", steps(5), again=True)
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert ledger.events() == steps(5) * 2
+    assert ledger.reserve(RUN, "erosion", 1, "update", steps(5)) == second
 
 
 @pytest.mark.parametrize(
