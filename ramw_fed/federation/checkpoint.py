@@ -1,6 +1,5 @@
 """What a federation needs to go on after any kill: a file a round; the last complete one stays valid."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import Tensor
 from ramw_fed.errors import RunError, UpdateError
 from ramw_fed.federation.packets import Packet, pack, unpack
 from ramw_fed.knobs import flatten
-from ramw_fed.learning.weights_file import sync_folder
+from ramw_fed.learning.weights_file import write_lasting
 from ramw_fed.methods.method import Method, Weights
 
 _NAME = "round-{:05d}.safetensors"
@@ -80,15 +79,8 @@ def save_checkpoint(folder: Path, state: State, deciding: Mapping[str, Any]) -> 
         state: What to save.
         deciding: The knobs that decide the run's numbers, from ``RunConfig.deciding``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / _NAME.format(state.round)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(pack(_packet(state, deciding)))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(folder)
+    write_lasting(path, pack(_packet(state, deciding)))
     for older in _complete(folder)[:-1]:
         older.unlink()
     return path

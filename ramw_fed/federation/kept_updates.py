@@ -10,13 +10,12 @@ so that one that may have left is found, or charged anew.
 """
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ramw_fed.errors import PrivacyError, StateError
-from ramw_fed.learning.weights_file import sync_folder
+from ramw_fed.learning.weights_file import write_lasting
 from ramw_fed.privacy.ledger_book import Reservation
 from ramw_fed.wording import as_file_name
 
@@ -43,14 +42,7 @@ class KeptUpdates:
     def save(self, reservation: Reservation, base: str, packed: bytes) -> None:
         """Keep what comes of the weights of hash ``base``; it lasts when this returns."""
         path = self._path(reservation, base)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        with temporary.open("wb") as file:
-            file.write(packed)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+        write_lasting(path, packed)
         for older in path.parent.glob(f"{reservation.what}-*"):
             if older != path:
                 older.unlink(missing_ok=True)

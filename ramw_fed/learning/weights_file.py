@@ -72,13 +72,18 @@ class Card:
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
     """Write atomically: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     blob = safetensors.torch.save(
         {name: weights[name].contiguous() for name in sorted(weights)}, metadata={KEY: card.to_json()}
     )
-    temporary = path.with_suffix(path.suffix + ".part")
+    write_lasting(path, blob)
+
+
+def write_lasting(path: Path, content: bytes) -> None:
+    """Write so that a reader, also after a loss of power, finds the old file or the new one; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
     with temporary.open("wb") as file:
-        file.write(blob)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
