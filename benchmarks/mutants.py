@@ -33,7 +33,7 @@ _PRIVATE = "tests/federation/test_private_rounds.py"
 MUTANTS = (
     Mutant(
         "a private run is not held to its first order",
-        "ramw_fed/federation/kept_updates.py",
+        "ramw_fed/federation/kept_releases.py",
         'if path.read_text(encoding="utf-8") != promise:',
         "if False:",
         (f"{_PRIVATE}::test_a_coordinator_cannot_change_a_run_to_see_more",),
@@ -504,7 +504,7 @@ MUTANTS = (
     ),
     Mutant(
         "kept validations push each other out by round only",
-        "ramw_fed/federation/kept_updates.py",
+        "ramw_fed/federation/kept_releases.py",
         'path.parent.glob(f"{reservation.what}-*")',
         'path.parent.glob("*")',
         (f"{_PAID}::test_what_a_round_released_is_kept_until_the_next_one_has_its_own",),

@@ -67,9 +67,6 @@ def _plan_center(name: str, opened: Opened, config: RunConfig) -> CenterPlan | N
     return with_ledger(plan, cap=ledger.cap, delta=ledger.delta, before=ledger.events())
 
 
-__all__ = ["CenterPlan", "plan_run", "plan_steps"]
-
-
 def audit(
     config: RunConfig | None = None, *, epsilon: float | None = None, out: Path | None = None, watch: Watch = nobody
 ) -> Audit:
@@ -89,3 +86,6 @@ def audit(
         out.mkdir(parents=True, exist_ok=True)
         (out / "audit.json").write_text(json.dumps(found.as_dict(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return found
+
+
+__all__ = ["CenterPlan", "audit", "plan_run", "plan_steps"]

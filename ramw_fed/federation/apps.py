@@ -21,7 +21,7 @@ from ramw_fed.config_sources import read_declared
 from ramw_fed.errors import CohortError, ConfigError, PrivacyError, RamwFedError
 from ramw_fed.federation import records
 from ramw_fed.federation.coordinator import Recorder, coordinate
-from ramw_fed.federation.kept_updates import KeptUpdates
+from ramw_fed.federation.kept_releases import KeptReleases
 from ramw_fed.federation.opening import Opened, open_account, open_center, promised, run_tasks
 from ramw_fed.federation.own_tensors import OwnTensors
 from ramw_fed.federation.recorder import FolderRecorder
@@ -107,9 +107,9 @@ def _paid(what: str, order: Order, opened: Opened, make: Callable[[Account, Rese
     return packed
 
 
-def _pinned(order: Order, opened: Opened) -> KeptUpdates:
+def _pinned(order: Order, opened: Opened) -> KeptReleases:
     """Return what the center keeps of a private run, whose configuration cannot change from order to order."""
-    kept = KeptUpdates(_state(order, opened), order.ticket.run, _own(opened).name)
+    kept = KeptReleases(_state(order, opened), order.ticket.run, _own(opened).name)
     kept.pin(promised(order.config))
     return kept
 

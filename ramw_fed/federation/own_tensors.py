@@ -8,7 +8,6 @@ A file is a function of its round: whoever serves the center, how often a round 
 dies in between do not matter. The coordinator names the round to go on from; a center that lacks it says so.
 """
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ramw_fed.errors import RunError, StateError
-from ramw_fed.federation.records import hash_weights
+from ramw_fed.federation.records import hash_weights, refuse_no_run
 from ramw_fed.learning.weights_file import Card, load_weights, save_weights
 from ramw_fed.wording import as_file_name
 
@@ -39,8 +38,7 @@ class OwnTensors:
 
     def __post_init__(self) -> None:
         """The run's name comes from another machine, and names a folder here."""
-        if not re.fullmatch("[0-9a-f]{16}", self.run):
-            raise StateError(f"{self.run[:40]!r} is no name of a run: 16 hexadecimal digits are wanted")
+        refuse_no_run(self.run)
 
     def save(self, tensors: Mapping[str, Tensor], card: Card) -> None:
         """Keep the tensors as they stood after ``card.round``; they last before an update may leave."""

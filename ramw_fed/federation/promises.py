@@ -53,9 +53,9 @@ class Promises:
         """
         if charge is None:
             return
-        asked = required(self._config.delta, "delta")
-        if charge.delta > (asked or 1 / max(charge.patients, 2)):
-            raise coded(PRIVACY, f"delta is {charge.delta:.3g}; at most {asked or 1 / charge.patients:.3g} is wanted")
+        most = required(self._config.delta, "delta") or 1 / max(charge.patients, 2)
+        if charge.delta > most:
+            raise coded(PRIVACY, f"delta is {charge.delta:.3g}; at most {most:.3g} is wanted")
         if charge.is_seeded and not self._roll.is_simulated:
             raise coded(PRIVACY, "noise came from a seed, outside of a simulation: nobody is protected")
         wanted = self._noise(center, charge) if is_update else charge.noise_multiplier

@@ -20,7 +20,7 @@ from ramw_fed.config import RunConfig
 from ramw_fed.config_sources import resolve
 from ramw_fed.data.cohort import Description
 from ramw_fed.data.radiograph import SPLITS, Split
-from ramw_fed.errors import UpdateError
+from ramw_fed.errors import StateError, UpdateError
 from ramw_fed.federation.packets import Packet, Shape, is_number, pack, pack_columns, unpack, unpack_columns
 from ramw_fed.knobs import nest
 from ramw_fed.privacy.account import Charge
@@ -39,6 +39,8 @@ MESSAGE_TYPES: Mapping[Purpose, str] = {
 # No center has more of anything that is counted, and no name is longer.
 MOST = 10_000_000
 _LONGEST_NAME = 100
+
+_RUN = "[0-9a-f]{16}"
 
 _ORDER, _CONFIG, _ANSWER, _PACKET, _START = "order", "config", "answer", "packet", "start"
 # Flower's own numbers for errors end at 8.
@@ -110,6 +112,16 @@ class Registration:
     versions: Mapping[str, str]
     enrolments: Mapping[str, Enrolment]
     left_out: Mapping[str, int]
+
+
+def refuse_no_run(name: str) -> None:
+    """Refuse a name from another machine that would name a folder here, and is none of a run.
+
+    Raises:
+        StateError: With the name.
+    """
+    if not re.fullmatch(_RUN, name):
+        raise StateError(f"{name[:40]!r} is no name of a run: 16 hexadecimal digits are wanted")
 
 
 def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
@@ -189,7 +201,7 @@ def _checked(ticket: Ticket) -> Ticket:
     """Return a ticket whose parts may name files and rounds."""
     _count(ticket.round, "round")
     _count(ticket.own, "own")
-    patterns = {"run": "[0-9a-f]{16}", "nonce": "[0-9a-f]{32}", "base": "([0-9a-f]{64})?"}
+    patterns = {"run": _RUN, "nonce": "[0-9a-f]{32}", "base": "([0-9a-f]{64})?"}
     for name, pattern in patterns.items():
         if not re.fullmatch(pattern, str(getattr(ticket, name))):
             raise ValueError(f"{name} is not {pattern}")

@@ -17,7 +17,7 @@ from ramw_fed.center import Center, initial_weights
 from ramw_fed.config import RunConfig
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, FederationError, PrivacyError
-from ramw_fed.federation import apps, kept_updates
+from ramw_fed.federation import apps, kept_releases
 from ramw_fed.federation import recorder as recording
 from ramw_fed.federation.center_file import CenterFile
 from ramw_fed.federation.inline import InProcess
@@ -260,7 +260,7 @@ def test_kills_never_under_count_validations(
     wire: dict[str, set[str]] = {name: set() for name in CENTERS}
     state = {"countdown": 0, "point": ""}
     sent_by = {name: getattr(apps.records, name) for name in ("update_answer", "sums_answer")}
-    save = kept_updates.KeptUpdates.save
+    save = kept_releases.KeptReleases.save
 
     def point(name: str) -> None:
         if name == state["point"]:
@@ -282,7 +282,7 @@ def test_kills_never_under_count_validations(
         return answer
 
     monkeypatch.setattr(ledger_file, "_point", lambda name: point(f"ledger:{name}"))
-    monkeypatch.setattr(kept_updates.KeptUpdates, "save", kept)
+    monkeypatch.setattr(kept_releases.KeptReleases, "save", kept)
     for name in sent_by:
         monkeypatch.setattr(apps.records, name, sent(name))
     config = configured(num_rounds=4, centers=CENTERS[:2])

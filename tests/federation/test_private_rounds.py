@@ -19,7 +19,7 @@ from ramw_fed.center import Center, initial_weights
 from ramw_fed.config import RunConfig
 from ramw_fed.data.reading import read_cohort
 from ramw_fed.errors import ConfigError, FederationError, LedgerError, PrivacyError
-from ramw_fed.federation import apps, kept_updates, records
+from ramw_fed.federation import apps, kept_releases, records
 from ramw_fed.federation import recorder as recording
 from ramw_fed.federation.apps import server_app
 from ramw_fed.federation.center_file import CenterFile
@@ -380,7 +380,7 @@ def test_kills_never_under_count(
             if state["countdown"] == 0:
                 raise Killed
 
-    save, answer = kept_updates.KeptUpdates.save, apps.records.update_answer
+    save, answer = kept_releases.KeptReleases.save, apps.records.update_answer
 
     def kept(self: Any, *args: Any) -> None:
         point("kept:before")
@@ -394,7 +394,7 @@ def test_kills_never_under_count(
         return answer(message, order, packed)
 
     monkeypatch.setattr(ledger_file, "_point", lambda name: point(f"ledger:{name}"))
-    monkeypatch.setattr(kept_updates.KeptUpdates, "save", kept)
+    monkeypatch.setattr(kept_releases.KeptReleases, "save", kept)
     monkeypatch.setattr(apps.records, "update_answer", sent)
     config = configured(num_rounds=8, evaluation="none", centers=CENTERS[:2])
     killed = runs = 0

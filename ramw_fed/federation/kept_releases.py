@@ -10,18 +10,18 @@ so that one that may have left is found, or charged anew.
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ramw_fed.errors import PrivacyError, StateError
+from ramw_fed.errors import PrivacyError
+from ramw_fed.federation.records import refuse_no_run
 from ramw_fed.learning.weights_file import write_lasting
 from ramw_fed.privacy.ledger_book import Reservation
 from ramw_fed.wording import as_file_name
 
 
 @dataclass(frozen=True)
-class KeptUpdates:
+class KeptReleases:
     """The updates and validations that one center keeps of one run.
 
     Attributes:
@@ -36,8 +36,7 @@ class KeptUpdates:
 
     def __post_init__(self) -> None:
         """The run's name comes from another machine, and names a folder here."""
-        if not re.fullmatch("[0-9a-f]{16}", self.run):
-            raise StateError(f"{self.run[:40]!r} is no name of a run: 16 hexadecimal digits are wanted")
+        refuse_no_run(self.run)
 
     def save(self, reservation: Reservation, base: str, packed: bytes) -> None:
         """Keep what comes of the weights of hash ``base``; it lasts when this returns."""
